@@ -1,0 +1,19 @@
+"""What a check says about a setup: a machine reason, a sentence, the place to mend.
+
+Decides the shape only. A finding never stops anything; what must stop raises an error.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is odd. `reason` is UPPER_SNAKE, `message` one sentence for a person.
+
+    `target` names where to mend it: a path in the configuration (`bindings[3].match.peer`) or a
+    binding's id; `""` where there is no one place.
+    """
+
+    reason: str
+    message: str
+    target: str = ""

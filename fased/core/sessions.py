@@ -1,0 +1,236 @@
+"""Sessions: the key a conversation has, and when its session starts afresh.
+
+Decides keys, slugs and staleness (behaviour §2). It does not decide which Agent answers
+(`routing.py`), and neither makes session ids nor stores anything.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+
+from fased.core.errors import InvalidArgument
+from fased.core.messages import Peer, PeerKind, Thread
+from fased.core.names import AccountId, AgentId, ChannelId, SessionKey, TaskId, canonical_id
+
+MAX_SLUG_CHARS = 48
+DEFAULT_DAILY_HOUR = 4
+
+_UNKNOWN = "unknown"
+# `/session switch main` means the base session, so that no named session may be called so.
+_RESERVED_SLUGS = frozenset({"main"})
+_DASH_RUNS = re.compile(r"-{2,}")
+
+
+class DmScope(StrEnum):
+    """How far direct messages share one session."""
+
+    MAIN = "main"
+    PER_PEER = "per-peer"
+    PER_CHANNEL_PEER = "per-channel-peer"
+    PER_ACCOUNT_CHANNEL_PEER = "per-account-channel-peer"
+
+
+class SessionKind(StrEnum):
+    """What a session is to the reset policy."""
+
+    DIRECT = "direct"
+    GROUP = "group"
+    THREAD = "thread"
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPolicy:
+    """When a session starts afresh by itself; with neither rule it never does.
+
+    `daily_hour` (0–23) is the wall clock's in `zone`; `idle` the silence after which it is stale.
+    With both, whichever comes first.
+    """
+
+    daily_hour: int | None = None
+    zone: tzinfo = UTC
+    idle: timedelta | None = None
+
+
+NO_RESET = ResetPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """How keys are made and when sessions start afresh.
+
+    `identity_links` holds each linked id in lower case (`<peer>` or `<channel>:<peer>`) with the
+    rank of its name in the configuration and the name: see `link_identities`.
+    """
+
+    dm_scope: DmScope = DmScope.MAIN
+    identity_links: Mapping[str, tuple[int, str]] = field(default_factory=dict, hash=False)
+    reset: Mapping[SessionKind, ResetPolicy] = field(default_factory=dict, hash=False)
+
+    def reset_policy(self, kind: SessionKind) -> ResetPolicy:
+        """The reset policy of a kind of session."""
+        return self.reset.get(kind, NO_RESET)
+
+
+def link_identities(names: Mapping[str, Collection[str]]) -> dict[str, tuple[int, str]]:
+    """Identity links by id: of two names with the same id the first holds it.
+
+    Blank names and ids are left out.
+    """
+    links: dict[str, tuple[int, str]] = {}
+    for rank, (name, ids) in enumerate(names.items()):
+        for linked in ids:
+            if name.strip() and linked.strip():
+                links.setdefault(linked.strip().lower(), (rank, name.strip()))
+    return links
+
+
+def main_key(agent_id: AgentId) -> SessionKey:
+    """`agent:<a>:main`, the key of an Agent's main session."""
+    return SessionKey(f"agent:{agent_id}:main")
+
+
+def conversation_identity(
+    policy: SessionPolicy,
+    agent_id: AgentId,
+    channel: ChannelId,
+    account_id: AccountId,
+    peer: Peer | None,
+    thread: Thread | None = None,
+) -> str:
+    """A conversation's key with the case of the platform's ids kept.
+
+    Two conversations with the same key and different identities are different chats whose ids
+    differ only in case: they must not share a transcript. Ids of Agent, channel and account are
+    canonical; an empty peer id or channel stands as `unknown`.
+    """
+    base = _base_identity(policy, agent_id, channel, account_id, peer)
+    if thread is None or not (thread_id := thread.id.strip()):
+        return base
+    return f"{base}:{thread.kind}:{thread_id}"
+
+
+def session_key(identity: str) -> SessionKey:
+    """The key of a conversation's identity: the same in lower case."""
+    return SessionKey(identity.lower())
+
+
+def session_kind(peer: Peer | None, thread: Thread | None) -> SessionKind:
+    """Which reset policy a conversation falls under."""
+    if thread is not None and thread.id.strip():
+        return SessionKind.THREAD
+    if peer is None or peer.kind is PeerKind.DIRECT:
+        return SessionKind.DIRECT
+    return SessionKind.GROUP
+
+
+def helper_key(agent_id: AgentId, helper_id: str) -> SessionKey:
+    """`agent:<a>:subagent:<uuid>`, the session of a helper Agent's run."""
+    return SessionKey(f"agent:{agent_id}:subagent:{helper_id.lower()}")
+
+
+def task_key(agent_id: AgentId, task_id: TaskId) -> SessionKey:
+    """`agent:<a>:task:<task>`, the session of a task that has none of its own."""
+    return SessionKey(f"agent:{agent_id}:task:{task_id.lower()}")
+
+
+def named_key(base: SessionKey, slug: str) -> SessionKey:
+    """`<base>:chat:<slug>`, the key of a named session. `slug` comes from `chat_slug`."""
+    return SessionKey(f"{base}:chat:{slug}")
+
+
+def chat_slug(name: str, taken: Collection[str]) -> str:
+    """A slug for a session's name: at most 48 characters, `-2`, `-3` … where it is taken.
+
+    Letters and digits of any script are kept in lower case, all else becomes `-`; a name of which
+    nothing is left becomes `chat`. The slug is never `main`.
+    """
+    folded = unicodedata.normalize("NFKC", name).lower()
+    kept = "".join(char if _is_slug_char(char) else "-" for char in folded)
+    base = _DASH_RUNS.sub("-", kept).strip("-")[:MAX_SLUG_CHARS].rstrip("-") or "chat"
+    slug, number = base, 1
+    while slug in taken or slug in _RESERVED_SLUGS:
+        number += 1
+        suffix = f"-{number}"
+        slug = base[: MAX_SLUG_CHARS - len(suffix)].rstrip("-") + suffix
+    return slug
+
+
+def parse_session_key(text: str) -> tuple[AgentId, str]:
+    """The Agent of a session key, and what follows it (`main`, `telegram:group:-1`), lower-cased.
+
+    Raises InvalidArgument unless the text is `agent:<a>:<rest>` with a canonical Agent id.
+    """
+    scheme, _, rest = text.strip().lower().partition(":")
+    agent_id, _, rest = rest.partition(":")
+    if scheme != "agent" or not rest or not agent_id or canonical_id(agent_id) != agent_id:
+        raise InvalidArgument(
+            f"session key {text[:120]!r} is not of the form agent:AGENT:CONVERSATION",
+            reason="INVALID_SESSION_KEY",
+            metadata={"field": "session_key"},
+        )
+    return AgentId(agent_id), rest
+
+
+def is_stale(policy: ResetPolicy, last_at: datetime, now: datetime) -> bool:
+    """Whether a session last used at `last_at` starts afresh with a message at `now`.
+
+    Both are aware. In a day whose hour the clock jumps over, the reset falls on the first instant
+    after the jump's length; in a repeated hour on the first of the two.
+    """
+    if policy.idle is not None and now - last_at >= policy.idle:
+        return True
+    if policy.daily_hour is None:
+        return False
+    return last_at < _last_daily_reset(policy.daily_hour, policy.zone, now) <= now
+
+
+def _base_identity(
+    policy: SessionPolicy,
+    agent_id: AgentId,
+    channel: ChannelId,
+    account_id: AccountId,
+    peer: Peer | None,
+) -> str:
+    if peer is None:
+        return f"agent:{agent_id}:main"
+    if peer.kind is not PeerKind.DIRECT:
+        peer_id = peer.id.strip() or _UNKNOWN
+        return f"agent:{agent_id}:{channel or _UNKNOWN}:{peer.kind}:{peer_id}"
+    scope = policy.dm_scope
+    if scope is DmScope.MAIN:
+        return f"agent:{agent_id}:main"
+    person = _linked_name(policy.identity_links, channel, peer.id) or _UNKNOWN
+    if scope is DmScope.PER_PEER:
+        return f"agent:{agent_id}:direct:{person}"
+    if scope is DmScope.PER_CHANNEL_PEER:
+        return f"agent:{agent_id}:{channel or _UNKNOWN}:direct:{person}"
+    return f"agent:{agent_id}:{channel or _UNKNOWN}:{account_id}:direct:{person}"
+
+
+def _linked_name(links: Mapping[str, tuple[int, str]], channel: str, peer_id: str) -> str:
+    stripped = peer_id.strip()
+    if not links or not stripped:
+        return stripped
+    lowered = stripped.lower()
+    found = [
+        link for linked in (lowered, f"{channel}:{lowered}") if (link := links.get(linked))
+    ]
+    return min(found)[1] if found else stripped
+
+
+def _is_slug_char(char: str) -> bool:
+    # Marks belong to the letters of many scripts (vowel signs, accents that do not compose).
+    return char == "_" or char.isalnum() or unicodedata.category(char).startswith("M")
+
+
+def _last_daily_reset(hour: int, zone: tzinfo, now: datetime) -> datetime:
+    today = now.astimezone(zone).date()
+    at = _wall_instant(today, hour, zone)
+    return at if at <= now else _wall_instant(today - timedelta(days=1), hour, zone)
+
+
+def _wall_instant(day: date, hour: int, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time(hour), tzinfo=zone).astimezone(UTC)

@@ -1,0 +1,134 @@
+"""Connections to PostgreSQL. Decides pools, timeouts and how a driver connection is reached; runs
+no statement of its own.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fased.core.errors import ResourceExhausted, Unavailable
+
+CONNECT_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 20.0
+# A disk or a bound was reached: less, or later (PostgreSQL's class 53).
+_EXHAUSTED = re.compile(r"53[0-9A-Z]{3}\Z")
+_SERVER_SETTINGS = {
+    "application_name": "fased",
+    "jit": "off",
+    "timezone": "UTC",
+    "statement_timeout": "20s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The pools of one process.
+
+    `engine` serves lists and edits; `queue` the run queue's claims and completes; `heartbeat`
+    only heartbeats, so that a busy queue never loses a lease for want of a connection.
+    """
+
+    url: str
+    engine: AsyncEngine
+    queue: "asyncpg.Pool[asyncpg.Record]"
+    heartbeat: "asyncpg.Pool[asyncpg.Record]"
+
+
+@asynccontextmanager
+async def open_database(url: str, *, api_size: int = 8, queue_size: int = 6) -> AsyncIterator[Database]:
+    """The pools for the server at `url` (`postgresql://…`), closed on the way out.
+
+    Raises Unavailable when the server cannot be reached.
+    """
+    engine = create_async_engine(
+        _sqlalchemy_url(url),
+        pool_size=api_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "server_settings": _SERVER_SETTINGS,
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": COMMAND_TIMEOUT_S,
+        },
+    )
+    try:
+        async with (
+            _pool(url, queue_size, "queue") as queue,
+            _pool(url, 2, "heartbeat") as heartbeat,
+        ):
+            yield Database(url, engine, queue, heartbeat)
+    finally:
+        await engine.dispose()
+
+
+async def connect(url: str, *, name: str = "fased") -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection of its own, for listening; raises Unavailable."""
+    try:
+        return await asyncpg.connect(
+            url,
+            timeout=CONNECT_TIMEOUT_S,
+            server_settings={**_SERVER_SETTINGS, "application_name": name},
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as exc:
+        raise unavailable(exc) from exc
+
+
+async def driver(conn: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    """The asyncpg connection under `conn`, inside `conn`'s transaction.
+
+    SQLAlchemy begins lazily, so one statement goes first: without it the driver's own statements
+    would commit one by one.
+    """
+    await conn.execute(text("SELECT 1"))
+    raw = await conn.get_raw_connection()
+    return raw.driver_connection
+
+
+def unavailable(exc: BaseException) -> Unavailable | ResourceExhausted:
+    """A database failure in our own words: what is full, or that it cannot be reached."""
+    original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""
+    if _EXHAUSTED.match(state):
+        return ResourceExhausted(
+            "the database has no room or no connection left; free some, then try again",
+            reason="DATABASE_EXHAUSTED",
+            metadata={"sqlstate": state},
+        )
+    return Unavailable(
+        "the database does not answer; try again in a moment",
+        reason="DATABASE_UNAVAILABLE",
+        metadata={"sqlstate": state},
+    )
+
+
+@asynccontextmanager
+async def _pool(
+    url: str, size: int, name: str
+) -> "AsyncIterator[asyncpg.Pool[asyncpg.Record]]":
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={**_SERVER_SETTINGS, "application_name": f"fased-{name}"},
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as exc:
+        raise unavailable(exc) from exc
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def _sqlalchemy_url(url: str) -> URL:
+    return make_url(url).set(drivername="postgresql+asyncpg")
