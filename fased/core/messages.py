@@ -59,11 +59,11 @@ class ReplyTo:
 class Attachment:
     """The Agent and session a person picked on the surface itself (WebChat).
 
-    `session_key` empty means the Agent's main session.
+    `session_key` None means the Agent's main session.
     """
 
     agent_id: AgentId
-    session_key: SessionKey = SessionKey("")
+    session_key: SessionKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

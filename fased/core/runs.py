@@ -177,7 +177,7 @@ def lane_of(mode: ExecutionMode, session_key: SessionKey, task_id: TaskId | None
 def next_task_attempt(failure: FailureClass, attempts: int, jitter: float) -> Retry | GiveUp:
     """Whether a task run that failed for the `attempts`-th time is tried again, and when.
 
-    `jitter` in [0, 1) spreads the wait over +0–20 %, so that a thousand tasks that failed
+    `jitter` in [0, 1) spreads the wait over +0 to 20 %, so that a thousand tasks that failed
     together do not come back together.
     """
     if not failure.is_transient:

@@ -1,7 +1,7 @@
 """Frozen dataclasses of the core as JSON in rows, and back. Decides the encoding only."""
 
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -9,15 +9,16 @@ T = TypeVar("T")
 
 
 @cache
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 
-def dump(value: object) -> str:
+def dump(value: Any) -> str:
     """JSON text of a core dataclass; values that equal their default are left out."""
     return _adapter(type(value)).dump_json(value, exclude_defaults=True).decode()
 
 
 def load(cls: type[T], text: str) -> T:
     """The core dataclass that `dump` wrote; raises ValueError on text of another shape."""
-    return _adapter(cls).validate_json(text)
+    adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # a type is hashable
+    return adapter.validate_json(text)

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 
 import asyncpg
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from fased.core.errors import ResourceExhausted, Unavailable
+from fased.core.errors import FasedError, ResourceExhausted, Unavailable
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 20.0
 # A disk or a bound was reached: less, or later (PostgreSQL's class 53).
 _EXHAUSTED = re.compile(r"53[0-9A-Z]{3}\Z")
+# Classes of failures that pass: connection, rollback (deadlock), resources, lock and statement
+# timeouts, shutdown.
+_PASSING = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 _SERVER_SETTINGS = {
     "application_name": "fased",
     "jit": "off",
@@ -26,6 +30,7 @@ _SERVER_SETTINGS = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "30s",
 }
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -42,7 +47,9 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, api_size: int = 8, queue_size: int = 6) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, api_size: int = 8, queue_size: int = 6
+) -> AsyncIterator[Database]:
     """The pools for the server at `url` (`postgresql://…`), closed on the way out.
 
     Raises Unavailable when the server cannot be reached.
@@ -109,10 +116,21 @@ def unavailable(exc: BaseException) -> Unavailable | ResourceExhausted:
     )
 
 
+def translate(exc: Exception) -> FasedError | None:
+    """Our error for a database failure, None for anything else."""
+    if isinstance(exc, IntegrityError):
+        return None
+    if isinstance(exc, (DBAPIError, SQLAlchemyTimeoutError)):
+        return unavailable(exc)
+    if isinstance(exc, (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)):
+        return unavailable(exc)
+    if isinstance(exc, asyncpg.PostgresError) and (exc.sqlstate or "")[:2] in _PASSING:
+        return unavailable(exc)
+    return None
+
+
 @asynccontextmanager
-async def _pool(
-    url: str, size: int, name: str
-) -> "AsyncIterator[asyncpg.Pool[asyncpg.Record]]":
+async def _pool(url: str, size: int, name: str) -> "AsyncIterator[asyncpg.Pool[asyncpg.Record]]":
     try:
         pool = await asyncpg.create_pool(
             url,

@@ -1,0 +1,41 @@
+"""Times between core and protobuf. Unset on the wire is None in core."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def to_timestamp(at: datetime | None) -> Timestamp | None:
+    """A timestamp; None stays None, which leaves a protobuf field unset."""
+    if at is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def from_timestamp(message: Message, field: str) -> datetime | None:
+    """The aware UTC instant in `field` of `message`, None when unset."""
+    if not message.HasField(field):
+        return None
+    stamp: Timestamp = getattr(message, field)
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def to_duration(length: timedelta | None) -> Duration | None:
+    """A duration; None stays None."""
+    if length is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(length)
+    return duration
+
+
+def from_duration(message: Message, field: str) -> timedelta | None:
+    """The length in `field` of `message`, None when unset."""
+    if not message.HasField(field):
+        return None
+    duration: Duration = getattr(message, field)
+    return duration.ToTimedelta()
