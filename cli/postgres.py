@@ -6,23 +6,20 @@ on a Unix socket only, and lets in only the operating system user who started it
 
 import asyncio
 import os
+import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 
-from cli import postgres_home, statefolder
+from cli import postgres_home, postmaster, statefolder
 from cli.postgres_home import Home
 from fased.core import errors
 
@@ -41,18 +38,9 @@ _INITDB = (
     *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
 )
 _ORPHANS = "pre-existing shared memory block"
+_TELLING = re.compile(r"(?:FATAL|PANIC|ERROR|error): +(.+)")
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Postmaster:
-    """What a server says of itself in its `postmaster.pid`."""
-
-    pid: int
-    data: Path
-    sockets: Path
-    status: str
 
 
 class Server:
@@ -84,7 +72,11 @@ class Server:
         """True while the server's first process lives."""
         if self._child is not None:
             return self._child.poll() is None
-        return self.pid is not None and _is_alive(self.pid) and _pid_file(self.home).exists()
+        return (
+            self.pid is not None
+            and postmaster.is_alive(self.pid)
+            and postmaster.pid_file(self.home.data).exists()
+        )
 
     async def start(self) -> None:
         """Adopt the server that lives here, or start it; make its database the first time.
@@ -110,18 +102,9 @@ class Server:
 
     async def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT ends open transactions (fast), SIGQUIT leaves recovery (immediate)."""
-        if self.pid is None:
-            return
-        for signum in (how, signal.SIGQUIT):
-            if self.is_running():
-                os.kill(self.pid, signum)
-            if await self._ends_within(STOP_TIMEOUT_S):
-                break
-        else:
-            raise errors.DeadlineExceeded(
-                f"PostgreSQL (pid {self.pid}) does not stop", reason="POSTGRES_NOT_STOPPED"
-            )
-        logger.info("postgres_stopped", pid=self.pid)
+        if self.pid is not None and self.is_running():
+            await self._end(self.pid, how)
+            logger.info("postgres_stopped", pid=self.pid)
         self._child = self.pid = None
         if self._sockets.parent != self.home.path:
             with suppress(OSError):
@@ -157,18 +140,18 @@ class Server:
         now; so the file must name our data, and the kernel must name that pid as the process that
         listens on the socket. PostgreSQL's own lock on shared memory guards against what we miss.
         """
-        found = read_postmaster(self.home)
+        found = postmaster.read(self.home.data)
         give_up_at = time.monotonic() + ADOPT_TIMEOUT_S
-        while found is not None and found.data == self.home.data and _is_alive(found.pid):
-            if _listener_pid(found.sockets) == found.pid:
+        while found is not None and found.data == self.home.data and postmaster.is_alive(found.pid):
+            if postmaster.listener_pid(found) == found.pid:
                 self.pid, self._sockets = found.pid, found.sockets
-                await self._comes_up(self.home.log.stat().st_size)
+                await self._comes_up(log_at=0)
                 return True
             if time.monotonic() > give_up_at or found.pid in (os.getpid(), os.getppid()):
                 break
             await asyncio.sleep(POLL_PERIOD_S)
-            found = read_postmaster(self.home)
-        _pid_file(self.home).unlink(missing_ok=True)
+            found = postmaster.read(self.home.data)
+        postmaster.forget(self.home.data, self.home.sockets)
         return False
 
     async def _launch(self) -> None:
@@ -193,7 +176,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                **_process_options(self.home),
+                **process_options(self.home),
             )
         self.pid = self._child.pid
         return log_at
@@ -204,7 +187,7 @@ class Server:
             if not self.is_running():
                 said = self.home.log.read_bytes()[log_at:].decode(errors="replace")
                 raise _failure(said, self.home)
-            found = read_postmaster(self.home)
+            found = postmaster.read(self.home.data)
             if found is not None and found.pid == self.pid and found.status == "ready":
                 return
             await asyncio.sleep(POLL_PERIOD_S)
@@ -214,11 +197,18 @@ class Server:
             reason="POSTGRES_NOT_READY",
         )
 
-    async def _ends_within(self, timeout_s: float) -> bool:
-        give_up_at = time.monotonic() + timeout_s
-        while self.is_running() and time.monotonic() < give_up_at:
-            await asyncio.sleep(POLL_PERIOD_S)
-        return not self.is_running()
+    async def _end(self, pid: int, how: signal.Signals) -> None:
+        for signum in (how, signal.SIGQUIT):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
+            give_up_at = time.monotonic() + STOP_TIMEOUT_S
+            while time.monotonic() < give_up_at:
+                if not self.is_running():
+                    return
+                await asyncio.sleep(POLL_PERIOD_S)
+        raise errors.DeadlineExceeded(
+            f"PostgreSQL (pid {pid}) does not stop", reason="POSTGRES_NOT_STOPPED"
+        )
 
 
 @asynccontextmanager
@@ -235,16 +225,6 @@ async def running(
             yield server
         finally:
             await server.stop()
-
-
-def read_postmaster(home: Home) -> Postmaster | None:
-    """The pid file of the server, or None while there is none or it is half written."""
-    try:
-        lines = _pid_file(home).read_text().splitlines()
-        pid, data, sockets, status = int(lines[0]), lines[1], lines[4], lines[7]
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-    return Postmaster(pid, Path(data), Path(sockets), status.strip())
 
 
 def bound_log(path: Path) -> None:
@@ -295,7 +275,7 @@ async def _run(home: Home, program: str, *args: str, stdin: str = "") -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        **_process_options(home),
+        **process_options(home),
     )
     output, _ = await child.communicate(stdin.encode())
     said = output.decode(errors="replace")
@@ -304,7 +284,7 @@ async def _run(home: Home, program: str, *args: str, stdin: str = "") -> None:
         raise _failure(said, home)
 
 
-def _process_options(home: Home) -> dict[str, Any]:
+def process_options(home: Home) -> dict[str, Any]:
     options: dict[str, Any] = {
         "cwd": home.path,
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
@@ -323,11 +303,9 @@ def _failure(said: str, home: Home) -> errors.FasedError:
         return errors.ResourceExhausted(
             f"PostgreSQL found no space left on the disk of {home.path}", reason="DISK_FULL"
         )
-    telling = [
-        line for line in said.splitlines() if any(word in line for word in _TELLING_WORDS)
-    ] or said.splitlines()[-1:]
-    line = telling[0].strip() if telling else "it ended without a word"
-    message = f"PostgreSQL did not start: {line} (log: {home.log})"
+    telling = _TELLING.search(said)
+    line = telling[1] if telling else (said.splitlines() or ["it ended without a word"])[-1]
+    message = f"PostgreSQL did not start: {line.strip()} (log: {home.log})"
     if _ORPHANS in said:
         return errors.Aborted(message, reason="POSTGRES_STILL_IN_USE")
     if "Permission denied" in said:
@@ -335,39 +313,5 @@ def _failure(said: str, home: Home) -> errors.FasedError:
     return errors.Unavailable(message, reason="POSTGRES_NOT_STARTED")
 
 
-_TELLING_WORDS = ("FATAL:", "PANIC:", "ERROR:", "error:")
-
-
-def _pid_file(home: Home) -> Path:
-    return home.data / "postmaster.pid"
-
-
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _listener_pid(sockets: Path) -> int | None:
-    """The process that listens on the server's socket, as the kernel knows it."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(1.0)
-        try:
-            client.connect(str(sockets / f".s.PGSQL.{postgres_home.PORT}"))
-        except OSError:
-            return None
-        if sys.platform == "linux":
-            credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        else:
-            # SOL_LOCAL and LOCAL_PEERPID of macOS, which Python does not name.
-            credentials = client.getsockopt(0, 0x002, 4)
-    pid: int = struct.unpack_from("i", credentials)[0]
-    return pid

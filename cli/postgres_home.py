@@ -104,12 +104,12 @@ def place(folder: statefolder.StateFolder, system_dir: Path = SYSTEM_DIR) -> Hom
     installed = find_binaries()
     try:
         if os.geteuid() != 0:
-            home = folder / "postgres"
-            home.mkdir(mode=0o700, exist_ok=True)
-            return Home(home, installed / "bin", None)
+            home = Home(folder / "postgres", installed / "bin", None)
+            home.path.mkdir(mode=0o700, exist_ok=True)
+            return home
         account = _nobody()
-        home = _home_of_root(folder, system_dir)
-        return Home(home, _copy_binaries(installed, system_dir) / "bin", account)
+        path = _home_of_root(folder, system_dir)
+        return Home(path, _copy_binaries(installed, system_dir) / "bin", account)
     except OSError as exc:
         raise statefolder.file_error(exc, Path(exc.filename or folder)) from exc
 
@@ -156,7 +156,7 @@ def write_configuration(home: Home, overrides: Mapping[str, str]) -> None:
     lines = [f"{name} = '{_quoted(value)}'\n" for name, value in settings.items()]
     _write(configuration_file(home), "# Written at each start; use ALTER SYSTEM.\n", *lines)
     _write(access, f"local all {ROLE} peer map={ROLE}\n")
-    _write(names, f'{ROLE} "{_our_name()}" {ROLE}\n')
+    _write(names, f'{ROLE} "{our_name()}" {ROLE}\n')
 
 
 def configuration_file(home: Home) -> Path:
@@ -167,14 +167,18 @@ def configuration_file(home: Home) -> Path:
 def make_private(path: Path, account: Account | None) -> None:
     """Make a folder that only the server's user (and root) enters; refuse another's folder."""
     path.mkdir(mode=0o700, exist_ok=True)
-    if account is not None:
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
     found = path.lstat()
-    owner = os.geteuid() if account is None else account.uid
+    owner = os.geteuid()
+    if account is not None:
+        owner = account.uid
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            os.chown(path, account.uid, account.gid)
+            found = path.lstat()
     is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == owner
     if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
         raise errors.PermissionDenied(
-            f"{path} is open to other users: remove it", reason="FOLDER_NOT_PRIVATE"
+            f"{path} belongs to another user or is open to others: remove it",
+            reason="FOLDER_NOT_PRIVATE",
         )
 
 
@@ -189,7 +193,7 @@ def _nobody() -> Account:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def _our_name() -> str:
+def our_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError as exc:

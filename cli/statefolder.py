@@ -52,14 +52,14 @@ def file_error(exc: OSError, folder: Path) -> errors.FasedError:
     metadata = {"field": "state_dir", "path": str(folder)}
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return errors.PermissionDenied(
-            f"cannot write to {folder}: {why}", reason="FOLDER_NOT_WRITABLE", metadata=metadata
+            f"no permission for {folder}: {why}", reason="FOLDER_NOT_WRITABLE", metadata=metadata
         )
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return errors.ResourceExhausted(
             f"no space left on the disk of {folder}", reason="DISK_FULL", metadata=metadata
         )
     return errors.FailedPrecondition(
-        f"cannot use {folder} as a folder: {why}", reason="FOLDER_UNUSABLE", metadata=metadata
+        f"cannot use {folder}: {why}", reason="FOLDER_UNUSABLE", metadata=metadata
     )
 
 

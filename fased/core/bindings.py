@@ -19,6 +19,7 @@ from fased.core.names import (
 )
 
 ANY_ACCOUNT = AccountId("*")
+OMITTED_ACCOUNT = AccountId("")
 ANY_PEER = "*"
 
 
@@ -69,7 +70,7 @@ class Binding:
     position: int
     agent_id: AgentId
     channel: ChannelId
-    account_id: AccountId = AccountId("")
+    account_id: AccountId = OMITTED_ACCOUNT
     peer: BindingPeer | None = None
     guild_id: str = ""
     team_id: str = ""
@@ -123,7 +124,7 @@ def parse_peer_kind(text: str) -> PeerKind | None:
     return PeerKind(word) if word in _PEER_KINDS else None
 
 
-def tier_of(binding: Binding, *, wildcard_peer: bool) -> MatchedBy:
+def tier_of(binding: Binding, wildcard_peer: bool) -> MatchedBy:
     """The tier a binding belongs to by its most specific selector.
 
     A binding for a peer belongs to `PEER`, and holds for threads under that peer too.

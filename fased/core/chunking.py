@@ -1,4 +1,4 @@
-"""How a long text becomes messages a channel accepts. Decides where to cut; renders and sends nothing.
+"""How a long text becomes messages. Decides where to cut it; renders and sends nothing.
 
 Lengths are UTF-16 code units everywhere: Telegram counts them, and no platform's own count of
 characters is ever larger, so a chunk that fits in them fits wherever it goes.
@@ -40,7 +40,7 @@ _PARAGRAPH_GAP = regex.compile(r"\n(?:[^\S\n]*\n)+")
 _FENCE_LINE = regex.compile(
     r"^(?P<indent> {0,3})(?P<marker>`{3,}(?=[^`\n]*$)|~{3,})(?P<info>[^\n]*)$", regex.MULTILINE
 )
-_SENTENCE_ENDS = tuple(".!?…。！？")
+_SENTENCE_END = regex.compile(r"\p{Sentence_Terminal}|…")
 
 
 class ChunkMode(StrEnum):
@@ -124,7 +124,7 @@ def chunk_text(text: str, limit_units: int, mode: ChunkMode = ChunkMode.LENGTH) 
     fences = _fences(text, limit_units)
     spans = _paragraphs(text, fences) if mode is ChunkMode.NEWLINE else [(0, len(text))]
     chunks = (chunk for span in spans for chunk in _split(text, span, limit_units, fences))
-    return [chunk for chunk in chunks if not chunk.isspace() and chunk]
+    return [chunk for chunk in chunks if chunk.strip()]
 
 
 def length_units(text: str) -> int:
@@ -146,19 +146,26 @@ def _split(
     text: str, span: tuple[int, int], limit_units: int, fences: list[_Fence]
 ) -> Iterator[str]:
     start, last = span
+    if length_units(text[start:last]) <= limit_units:
+        yield text[start:last]
+        return
     while start < last:
         fence = _fence_at(fences, start)
-        reopened = fence is not None and start >= fence.body_start
-        prefix = f"{fence.opening}\n" if fence is not None and reopened else ""
-        end = _reach(text, start, last, limit_units - length_units(prefix))
-        if end == last:
-            yield prefix + text[start:last]
-            return
-        cut = _cut(text, start, end, limit_units - length_units(prefix), fences)
+        prefix = ""
+        if fence is None:
+            start = _after_blank_lines(text, start, last)
+        elif start >= fence.body_start:
+            prefix = f"{fence.opening}\n"
+        room_units = limit_units - length_units(prefix)
+        end = _reach(text, start, last, room_units)
+        cut = _Cut(last, last) if end == last else _cut(text, start, end, room_units, fences)
         yield prefix + text[start : cut.stop] + cut.suffix
         start = cut.resume
-        if _fence_at(fences, start) is None and (blank := _BLANK_LINES.match(text, start, last)):
-            start = blank.end()
+
+
+def _after_blank_lines(text: str, start: int, last: int) -> int:
+    blank = _BLANK_LINES.match(text, start, last)
+    return blank.end() if blank else start
 
 
 def _cut(text: str, start: int, end: int, room_units: int, fences: list[_Fence]) -> _Cut:
@@ -166,8 +173,6 @@ def _cut(text: str, start: int, end: int, room_units: int, fences: list[_Fence])
     fence = _fence_at(fences, end)
     if fence is not None and fence.start <= start:
         return _fence_cut(text, start, room_units, fence)
-    # A fence that fits only in part begins the next chunk.
-    end = end if fence is None else fence.start - 1
     floor = start + int((end - start) * MIN_FILL)
     breaks = list(_prose_breaks(text, start, end, fences))
     if not breaks:
@@ -195,9 +200,13 @@ def _fence_cut(text: str, start: int, room_units: int, fence: _Fence) -> _Cut:
 def _prose_breaks(
     text: str, start: int, end: int, fences: list[_Fence]
 ) -> Iterator[tuple[_Rank, _Cut]]:
-    """The places outside fences where a chunk may end after `start` and not after `end`."""
+    """The places where a chunk may end after `start` and not after `end`.
+
+    None is inside a fence, so that a fence that fits only in part begins the next chunk.
+    """
     depth = 0
-    for mark in _MARK.finditer(text, start):
+    # The bound keeps a long text without breaks from being read to its end for every chunk.
+    for mark in _MARK.finditer(text, start, 2 * end - start + 1):
         if mark.start() > end:
             return
         if mark[0] == "(":
@@ -214,7 +223,8 @@ def _rank(text: str, blank: regex.Match[str], depth: int) -> _Rank:
         return _Rank.LINE if line_breaks == 1 else _Rank.PARAGRAPH
     if depth:
         return _Rank.BRACKETED
-    return _Rank.SENTENCE if text[blank.start() - 1] in _SENTENCE_ENDS else _Rank.WORD
+    ends_sentence = _SENTENCE_END.match(text, blank.start() - 1)
+    return _Rank.SENTENCE if ends_sentence else _Rank.WORD
 
 
 def _resume(blank: regex.Match[str]) -> int:
@@ -234,7 +244,7 @@ def _reach(text: str, start: int, last: int, room_units: int) -> int:
 
 def _last_cluster_end(text: str, start: int, end: int) -> int:
     """The last grapheme boundary after `start` and not after `end`; `end` where there is none."""
-    boundary = start
+    boundary: int = start
     # One character more, so that a cluster that goes on past `end` is seen to.
     for cluster in _CLUSTER.finditer(text, start, end + 1):
         if cluster.end() > end:
@@ -264,11 +274,11 @@ def _fences(text: str, limit_units: int) -> list[_Fence]:
             opened = None
     if opened is not None:
         fences.append(_fence(text, opened, len(text) + 1, len(text)))
-    return [
-        fence
-        for fence in fences
-        if 2 * (length_units(fence.opening) + length_units(fence.closing) + 2) <= limit_units
-    ]
+    return [fence for fence in fences if 2 * _overhead_units(text, fence) <= limit_units]
+
+
+def _overhead_units(text: str, fence: _Fence) -> int:
+    return length_units(text[fence.start : fence.body_start]) + length_units(fence.closing) + 1
 
 
 def _fence(text: str, opened: regex.Match[str], closing_start: int, end: int) -> _Fence:

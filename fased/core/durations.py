@@ -43,7 +43,10 @@ def parse_duration(text: str, *, field: str = "duration") -> timedelta:
 
 
 def split_duration(text: str) -> tuple[timedelta, str] | None:
-    """The duration that `text` begins with and the words after it, or None without one."""
+    """The duration that `text` begins with and the words after it, or None without one.
+
+    None also above 100 years, which is no duration here.
+    """
     match = _DURATION.match(text)
     if match is None or not any(match.groups()):
         return None
@@ -52,7 +55,7 @@ def split_duration(text: str) -> tuple[timedelta, str] | None:
         return None
     total_ms = sum(int(match[name] or 0) * (unit // MILLISECOND) for name, unit, _ in _UNITS)
     if total_ms > LONGEST // MILLISECOND:
-        raise _invalid_duration(text, "duration")
+        return None
     return total_ms * MILLISECOND, rest.strip()
 
 

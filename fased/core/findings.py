@@ -10,10 +10,10 @@ from dataclasses import dataclass
 class Finding:
     """One thing that is odd. `reason` is UPPER_SNAKE, `message` one sentence for a person.
 
-    `target` names where to mend it: a path in the configuration (`bindings[3].match.peer`) or a
-    binding's id; `""` where there is no one place.
+    `setup_target` names where to mend it: a path in the configuration (`bindings[3].match.peer`),
+    a command or an environment variable; `""` where there is no one place.
     """
 
     reason: str
     message: str
-    target: str = ""
+    setup_target: str = ""

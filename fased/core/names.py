@@ -2,6 +2,7 @@
 
 import re
 from typing import NewType
+from uuid import UUID
 
 from fased.core.errors import InvalidArgument
 
@@ -39,6 +40,9 @@ def canonical_id(text: str | None) -> str:
     if _CANONICAL.match(lowered):
         return lowered
     slug = _OTHER_RUNS.sub("-", lowered).strip("-")[:MAX_ID_CHARS]
+    if not _CANONICAL.match(slug):
+        # A cut "_…-" is no canonical form: read again it would lose its dash.
+        slug = slug.rstrip("-")
     return "" if slug in _RESERVED else slug
 
 
@@ -98,3 +102,15 @@ def parse_parent(parent: str) -> Namespace:
             metadata={"field": "parent"},
         )
     return parse_namespace(namespace)
+
+
+def checked_request_id(text: str) -> UUID:
+    """A request id; raises InvalidArgument unless it is a UUID (AIP-155)."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidArgument(
+            f"request_id {text[:80]!r} is not a UUID",
+            reason="INVALID_REQUEST_ID",
+            metadata={"field": "request_id"},
+        ) from None

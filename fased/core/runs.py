@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from fased.core.errors import InvalidArgument
 from fased.core.messages import ReplyTo, Sender, Target
 from fased.core.names import AgentId, Namespace, RunId, SessionId, SessionKey, TaskId
 
@@ -139,6 +140,43 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run ended with. `text` is the answer; `reason` (UPPER_SNAKE), `message` and
+    `setup_target` explain an end that is not a success.
+    """
+
+    text: str = ""
+    reason: str = ""
+    message: str = ""
+    setup_target: str = ""
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run at the moment of its end, whatever ended it: what its events are made of.
+
+    `deliver` says whether the result's text goes to the body's target.
+    """
+
+    run_id: RunId
+    namespace: Namespace
+    lane: str
+    run_class: RunClass
+    task_id: TaskId | None
+    attempts: int
+    crashes: int
+    epoch: int
+    body: RunBody
+    outcome: Outcome
+    result: RunResult
+    deliver: bool
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """Try again after this long."""
 
@@ -202,6 +240,18 @@ def next_message_try(
     if after > min(MESSAGE_RETRY_CAP, left):
         return GiveUp("DEADLINE_TOO_NEAR")
     return Retry(after)
+
+
+def checked_mode(text: str) -> ExecutionMode:
+    """An execution mode, `""` meaning agent-turn; raises InvalidArgument on any other word."""
+    try:
+        return ExecutionMode(text) if text else ExecutionMode.AGENT_TURN
+    except ValueError:
+        raise InvalidArgument(
+            f"mode {text[:40]!r} is none of {', '.join(ExecutionMode)}",
+            reason="INVALID_MODE",
+            metadata={"field": "mode"},
+        ) from None
 
 
 def shown_state(state: LiveState) -> str:

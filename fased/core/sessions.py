@@ -8,9 +8,10 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 
+from fased.core import zones
 from fased.core.errors import InvalidArgument
 from fased.core.messages import Peer, PeerKind, Thread
 from fased.core.names import AccountId, AgentId, ChannelId, SessionKey, TaskId, canonical_id
@@ -45,12 +46,12 @@ class SessionKind(StrEnum):
 class ResetPolicy:
     """When a session starts afresh by itself; with neither rule it never does.
 
-    `daily_hour` (0–23) is the wall clock's in `zone`; `idle` the silence after which it is stale.
-    With both, whichever comes first.
+    `daily_hour` (0 to 23) is the wall clock's in `zone`, an IANA name; `idle` is the silence that
+    makes it stale. With both, whichever comes first.
     """
 
     daily_hour: int | None = None
-    zone: tzinfo = UTC
+    zone: str = "UTC"
     idle: timedelta | None = None
 
 
@@ -61,30 +62,33 @@ NO_RESET = ResetPolicy()
 class SessionPolicy:
     """How keys are made and when sessions start afresh.
 
-    `identity_links` holds each linked id in lower case (`<peer>` or `<channel>:<peer>`) with the
-    rank of its name in the configuration and the name: see `link_identities`.
+    `identity_links` joins direct peers under a name: each id is `<peer>` or `<channel>:<peer>`;
+    of two names with the same id the first holds it. Blank names and ids join nothing.
     """
 
     dm_scope: DmScope = DmScope.MAIN
-    identity_links: Mapping[str, tuple[int, str]] = field(default_factory=dict, hash=False)
+    identity_links: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     reset: Mapping[SessionKind, ResetPolicy] = field(default_factory=dict, hash=False)
+    _linked: Mapping[str, tuple[int, str]] = field(
+        init=False, repr=False, compare=False, hash=False
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_linked", _links_by_id(self.identity_links))
 
     def reset_policy(self, kind: SessionKind) -> ResetPolicy:
         """The reset policy of a kind of session."""
         return self.reset.get(kind, NO_RESET)
 
-
-def link_identities(names: Mapping[str, Collection[str]]) -> dict[str, tuple[int, str]]:
-    """Identity links by id: of two names with the same id the first holds it.
-
-    Blank names and ids are left out.
-    """
-    links: dict[str, tuple[int, str]] = {}
-    for rank, (name, ids) in enumerate(names.items()):
-        for linked in ids:
-            if name.strip() and linked.strip():
-                links.setdefault(linked.strip().lower(), (rank, name.strip()))
-    return links
+    def person(self, channel: ChannelId, peer_id: str) -> str:
+        """The name a direct peer is linked to, else its own id, trimmed; `""` for a blank id."""
+        peer_id = peer_id.strip()
+        if not self._linked or not peer_id:
+            return peer_id
+        lowered = peer_id.lower()
+        candidates = (lowered, f"{channel}:{lowered}")
+        links = [link for candidate in candidates if (link := self._linked.get(candidate))]
+        return min(links)[1] if links else peer_id
 
 
 def main_key(agent_id: AgentId) -> SessionKey:
@@ -177,14 +181,12 @@ def parse_session_key(text: str) -> tuple[AgentId, str]:
 def is_stale(policy: ResetPolicy, last_at: datetime, now: datetime) -> bool:
     """Whether a session last used at `last_at` starts afresh with a message at `now`.
 
-    Both are aware. In a day whose hour the clock jumps over, the reset falls on the first instant
-    after the jump's length; in a repeated hour on the first of the two.
+    Both are aware UTC. Where the clock jumps over the hour, or shows it twice, the reset falls on
+    the first instant at which it shows that hour or later.
     """
     if policy.idle is not None and now - last_at >= policy.idle:
         return True
-    if policy.daily_hour is None:
-        return False
-    return last_at < _last_daily_reset(policy.daily_hour, policy.zone, now) <= now
+    return policy.daily_hour is not None and last_at < _last_daily_reset(policy, now)
 
 
 def _base_identity(
@@ -202,7 +204,7 @@ def _base_identity(
     scope = policy.dm_scope
     if scope is DmScope.MAIN:
         return f"agent:{agent_id}:main"
-    person = _linked_name(policy.identity_links, channel, peer.id) or _UNKNOWN
+    person = policy.person(channel, peer.id) or _UNKNOWN
     if scope is DmScope.PER_PEER:
         return f"agent:{agent_id}:direct:{person}"
     if scope is DmScope.PER_CHANNEL_PEER:
@@ -210,15 +212,13 @@ def _base_identity(
     return f"agent:{agent_id}:{channel or _UNKNOWN}:{account_id}:direct:{person}"
 
 
-def _linked_name(links: Mapping[str, tuple[int, str]], channel: str, peer_id: str) -> str:
-    stripped = peer_id.strip()
-    if not links or not stripped:
-        return stripped
-    lowered = stripped.lower()
-    found = [
-        link for linked in (lowered, f"{channel}:{lowered}") if (link := links.get(linked))
-    ]
-    return min(found)[1] if found else stripped
+def _links_by_id(names: Mapping[str, Collection[str]]) -> dict[str, tuple[int, str]]:
+    links: dict[str, tuple[int, str]] = {}
+    for rank, (name, ids) in enumerate(names.items()):
+        for linked in ids:
+            if name.strip() and linked.strip():
+                links.setdefault(linked.strip().lower(), (rank, name.strip()))
+    return links
 
 
 def _is_slug_char(char: str) -> bool:
@@ -226,11 +226,9 @@ def _is_slug_char(char: str) -> bool:
     return char == "_" or char.isalnum() or unicodedata.category(char).startswith("M")
 
 
-def _last_daily_reset(hour: int, zone: tzinfo, now: datetime) -> datetime:
-    today = now.astimezone(zone).date()
-    at = _wall_instant(today, hour, zone)
-    return at if at <= now else _wall_instant(today - timedelta(days=1), hour, zone)
-
-
-def _wall_instant(day: date, hour: int, zone: tzinfo) -> datetime:
-    return datetime.combine(day, time(hour), tzinfo=zone).astimezone(UTC)
+def _last_daily_reset(policy: ResetPolicy, now: datetime) -> datetime:
+    zone = zones.find_zone(policy.zone)
+    wall = datetime.combine(zones.wall_at(now, zone), time(policy.daily_hour or 0))
+    # A clock that was just turned back over midnight has shown tomorrow's hour already.
+    around = (zones.first_instant(wall + timedelta(days=days), zone) for days in (1, 0, -1))
+    return next(at for at in around if at <= now)

@@ -142,7 +142,8 @@ def _change_between(zone: ZoneInfo, before: datetime, after: datetime) -> Change
 
 def _close_names(wanted: str) -> list[str]:
     """At most three names of the database that a person may have meant."""
-    by_folded = {name.casefold(): name for name in sorted(zoneinfo.available_timezones())}
+    names = [name for name in zoneinfo.available_timezones() if not name.startswith(_NOT_IANA)]
+    by_folded = {name.casefold(): name for name in sorted(names)}
     folded = wanted[:60].casefold().replace(" ", "_")
     if folded in by_folded:
         return [by_folded[folded]]

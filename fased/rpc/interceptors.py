@@ -7,6 +7,7 @@ import hmac
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Never
 
 import grpc
@@ -24,6 +25,8 @@ NAMESPACES = "fased-actor-namespaces"
 
 logger = structlog.get_logger()
 tracer = trace.get_tracer("fased.rpc")
+
+_caller: ContextVar[Caller] = ContextVar("fased_caller")
 
 Translate = Callable[[Exception], FasedError | None]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]]
@@ -92,6 +95,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if needed is None:
             raise PermissionDenied(f"{method} is closed", reason="METHOD_CLOSED")
         check_call(caller, needed, access.namespace_of(request), method.rpartition("/")[2])
+        _caller.set(caller)
         parent = propagate.extract(metadata)
         name = method.removeprefix("/fased.api.")
         with tracer.start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER):
@@ -118,6 +122,11 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         error_id = uuid.uuid4().hex
         logger.error("call_crashed", method=method, error_id=error_id, exc_info=exc)
         return FasedError(f"internal error {error_id}", reason="INTERNAL")
+
+
+def current_caller() -> Caller:
+    """Who made the call under way; for who may grant what, never for business data."""
+    return _caller.get()
 
 
 def actor_metadata(caller: Caller) -> list[tuple[str, str]]:

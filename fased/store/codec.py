@@ -22,3 +22,14 @@ def load(cls: type[T], text: str) -> T:
     """The core dataclass that `dump` wrote; raises ValueError on text of another shape."""
     adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # a type is hashable
     return adapter.validate_json(text)
+
+
+def to_jsonable(value: Any) -> Any:
+    """JSON values (dicts, lists, texts) of a core dataclass, for a driver that encodes them."""
+    return _adapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
+
+
+def from_jsonable(cls: type[T], value: Any) -> T:
+    """The core dataclass that `to_jsonable` took apart; raises ValueError on another shape."""
+    adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # a type is hashable
+    return adapter.validate_python(value)

@@ -1,6 +1,6 @@
 """Messages between core and protobuf; nothing else."""
 
-from fased.api.types.v1 import finding_pb2, message_pb2
+from fased.api.types.v1 import message_pb2
 from fased.core.messages import (
     Attachment,
     InboundEvent,
@@ -208,10 +208,3 @@ def outbound_from_pb(message: message_pb2.OutboundMessage) -> OutboundMessage:
 def message_kind_to_pb(kind: MessageKind) -> message_pb2.MessageKind.ValueType:
     """A message kind."""
     return _MESSAGE_KINDS[kind]
-
-
-def finding_to_pb(reason: str, message: str, setup_target: str) -> finding_pb2.Finding | None:
-    """A finding; None, which leaves the field unset, when there is no reason."""
-    if not reason:
-        return None
-    return finding_pb2.Finding(reason=reason, message=message, setup_target=setup_target)

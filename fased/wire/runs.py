@@ -5,12 +5,12 @@ from fased.core.errors import InvalidArgument
 from fased.core.names import AgentId, Namespace, RunId, SessionId, SessionKey, TaskId
 from fased.core.runs import (
     DEFAULT_RUN_FOR,
-    ExecutionMode,
     NewRun,
     RunBody,
     RunClass,
     RunInput,
     Trigger,
+    checked_mode,
     lane_of,
 )
 from fased.wire.messages import (
@@ -102,7 +102,7 @@ def body_from_pb(body: run_pb2.RunBody) -> RunBody:
         agent_id=AgentId(body.agent_id),
         session_key=SessionKey(body.session_key),
         session_id=SessionId(body.session_id),
-        mode=_mode(body.mode),
+        mode=checked_mode(body.mode),
         trigger=_trigger(body.trigger),
         inputs=tuple(input_from_pb(each) for each in body.inputs),
         prompt=body.prompt,
@@ -142,17 +142,6 @@ def new_run_from_pb(run: run_pb2.NewRun) -> NewRun:
         task_id=task_id,
         run_at=from_timestamp(run, "run_time"),
     )
-
-
-def _mode(text: str) -> ExecutionMode:
-    try:
-        return ExecutionMode(text)
-    except ValueError:
-        raise InvalidArgument(
-            f"mode {text[:40]!r} is none of {', '.join(ExecutionMode)}",
-            reason="INVALID_MODE",
-            metadata={"field": "mode"},
-        ) from None
 
 
 def _trigger(text: str) -> Trigger:

@@ -26,19 +26,19 @@ from fased.api.types.v1 import message_pb2 as fased_dot_api_dot_types_dot_v1_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fased/api/channels/v1/conversation.proto\x12\x15\x66\x61sed.api.channels.v1\x1a fased/api/types/v1/message.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x13\n\x0bsession_key\x18\x03 \x01(\t\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd4\x02\n\x11\x43onversationEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12:\n\x04kind\x18\x02 \x01(\x0e\x32,.fased.api.channels.v1.ConversationEventKind\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x35\n\x0cmessage_kind\x18\x05 \x01(\x0e\x32\x1f.fased.api.types.v1.MessageKind\x12\x34\n\npost_state\x18\x06 \x01(\x0e\x32 .fased.api.channels.v1.PostState\x12\x0f\n\x07post_id\x18\x07 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x08 \x01(\t\x12\x0e\n\x06run_id\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xce\x01\n\x15\x43onversationEventKind\x12\'\n#CONVERSATION_EVENT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1e\x43ONVERSATION_EVENT_KIND_POSTED\x10\x01\x12 \n\x1c\x43ONVERSATION_EVENT_KIND_SAID\x10\x02\x12!\n\x1d\x43ONVERSATION_EVENT_KIND_STATE\x10\x03\x12#\n\x1f\x43ONVERSATION_EVENT_KIND_PARTIAL\x10\x04*\x87\x01\n\tPostState\x12\x1a\n\x16POST_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11POST_STATE_QUEUED\x10\x01\x12\x17\n\x13POST_STATE_THINKING\x10\x02\x12\x17\n\x13POST_STATE_ANSWERED\x10\x03\x12\x15\n\x11POST_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fased/api/channels/v1/conversation.proto\x12\x15\x66\x61sed.api.channels.v1\x1a fased/api/types/v1/message.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x13\n\x0bsession_key\x18\x03 \x01(\t\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x03\n\x11\x43onversationEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12:\n\x04kind\x18\x02 \x01(\x0e\x32,.fased.api.channels.v1.ConversationEventKind\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x35\n\x0cmessage_kind\x18\x05 \x01(\x0e\x32\x1f.fased.api.types.v1.MessageKind\x12\x34\n\npost_state\x18\x06 \x01(\x0e\x32 .fased.api.channels.v1.PostState\x12\x0f\n\x07post_id\x18\x07 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x08 \x01(\t\x12\x0e\n\x06run_id\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0breply_to_id\x18\x0b \x01(\t\x12*\n\x06sender\x18\x0c \x01(\x0b\x32\x1a.fased.api.types.v1.Sender*\xce\x01\n\x15\x43onversationEventKind\x12\'\n#CONVERSATION_EVENT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1e\x43ONVERSATION_EVENT_KIND_POSTED\x10\x01\x12 \n\x1c\x43ONVERSATION_EVENT_KIND_SAID\x10\x02\x12!\n\x1d\x43ONVERSATION_EVENT_KIND_STATE\x10\x03\x12#\n\x1f\x43ONVERSATION_EVENT_KIND_PARTIAL\x10\x04*\x87\x01\n\tPostState\x12\x1a\n\x16POST_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11POST_STATE_QUEUED\x10\x01\x12\x17\n\x13POST_STATE_THINKING\x10\x02\x12\x17\n\x13POST_STATE_ANSWERED\x10\x03\x12\x15\n\x11POST_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fased.api.channels.v1.conversation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONVERSATIONEVENTKIND']._serialized_start=620
-  _globals['_CONVERSATIONEVENTKIND']._serialized_end=826
-  _globals['_POSTSTATE']._serialized_start=829
-  _globals['_POSTSTATE']._serialized_end=964
+  _globals['_CONVERSATIONEVENTKIND']._serialized_start=685
+  _globals['_CONVERSATIONEVENTKIND']._serialized_end=891
+  _globals['_POSTSTATE']._serialized_start=894
+  _globals['_POSTSTATE']._serialized_end=1029
   _globals['_CONVERSATION']._serialized_start=135
   _globals['_CONVERSATION']._serialized_end=274
   _globals['_CONVERSATIONEVENT']._serialized_start=277
-  _globals['_CONVERSATIONEVENT']._serialized_end=617
+  _globals['_CONVERSATIONEVENT']._serialized_end=682
 # @@protoc_insertion_point(module_scope)

@@ -139,6 +139,8 @@ class ConversationEvent(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REPLY_TO_ID_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Grows by one in a conversation; 0 for what is not stored."""
     kind: Global___ConversationEventKind.ValueType
@@ -154,12 +156,18 @@ class ConversationEvent(_message.Message):
     post_id: _builtins.str
     """The post that it answers or is about; empty when none."""
     agent_id: _builtins.str
-    """The Agent that speaks; for SAID and PARTIAL."""
+    """The Agent that speaks; for SAID."""
     run_id: _builtins.int
     """The run; 0 when none."""
+    reply_to_id: _builtins.str
+    """The id of the message that it quotes; for POSTED, empty when none."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
+
+    @_builtins.property
+    def sender(self) -> _message_pb2.Sender:
+        """Who wrote; for POSTED."""
 
     def __init__(
         self,
@@ -174,10 +182,12 @@ class ConversationEvent(_message.Message):
         agent_id: _builtins.str = ...,
         run_id: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        reply_to_id: _builtins.str = ...,
+        sender: _message_pb2.Sender | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "sender", b"sender"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "create_time", b"create_time", "kind", b"kind", "message_id", b"message_id", "message_kind", b"message_kind", "post_id", b"post_id", "post_state", b"post_state", "run_id", b"run_id", "sequence", b"sequence", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "create_time", b"create_time", "kind", b"kind", "message_id", b"message_id", "message_kind", b"message_kind", "post_id", b"post_id", "post_state", b"post_state", "reply_to_id", b"reply_to_id", "run_id", b"run_id", "sender", b"sender", "sequence", b"sequence", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

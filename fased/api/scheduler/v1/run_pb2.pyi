@@ -510,6 +510,7 @@ class LeasedRun(_message.Message):
     WAKE_SEQ_FIELD_NUMBER: _builtins.int
     DEADLINE_TIME_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The tenant."""
     run_id: _builtins.int
@@ -536,6 +537,12 @@ class LeasedRun(_message.Message):
     def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
         """What earlier attempts left."""
 
+    @_builtins.property
+    def time_left(self) -> _duration_pb2.Duration:
+        """How long it may still take, by the queue's clock, when this was answered: a worker's own clock
+        may differ.
+        """
+
     def __init__(
         self,
         *,
@@ -549,10 +556,11 @@ class LeasedRun(_message.Message):
         wake_seq: _builtins.int = ...,
         deadline_time: _timestamp_pb2.Timestamp | None = ...,
         checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
+        time_left: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deadline_time", b"deadline_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deadline_time", b"deadline_time", "time_left", b"time_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "checkpoints", b"checkpoints", "deadline_time", b"deadline_time", "epoch", b"epoch", "namespace", b"namespace", "run_class", b"run_class", "run_id", b"run_id", "task_id", b"task_id", "wake_seq", b"wake_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "checkpoints", b"checkpoints", "deadline_time", b"deadline_time", "epoch", b"epoch", "namespace", b"namespace", "run_class", b"run_class", "run_id", b"run_id", "task_id", b"task_id", "time_left", b"time_left", "wake_seq", b"wake_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

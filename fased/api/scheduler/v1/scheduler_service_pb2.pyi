@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from fased.api.scheduler.v1 import run_pb2 as _run_pb2
 from fased.api.scheduler.v1 import task_pb2 as _task_pb2
+from fased.api.types.v1 import message_pb2 as _message_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -347,19 +348,29 @@ class RunTaskRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/tasks/{id, prefix of an id, or name}."""
     request_id: _builtins.str
     """A UUID; a repeat answers with the first run."""
+    event_id: _builtins.str
+    """The inbound event whose command asked; empty when none did."""
+    @_builtins.property
+    def target(self) -> _message_pb2.Target:
+        """Where the outcome goes; unset means the task's own target."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        target: _message_pb2.Target | None = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "name", b"name", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

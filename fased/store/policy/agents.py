@@ -1,0 +1,149 @@
+"""Agents in rows. Functions take a connection; the caller owns the transaction."""
+
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fased.core.agents import Agent, AgentDefinition
+from fased.core.names import AgentId, Namespace
+from fased.store import codec
+from fased.store.tables.policy import agent, agent_revision, namespace_default
+
+
+async def get(
+    conn: AsyncConnection, namespace: Namespace, agent_id: AgentId, *, lock: bool = False
+) -> Agent | None:
+    """One Agent by primary key; `lock` holds its row for an edit."""
+    query = select(agent).where(agent.c.namespace == namespace, agent.c.id == agent_id)
+    row = (await conn.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else _agent(row)
+
+
+async def list_after(
+    conn: AsyncConnection, namespace: Namespace, position: int, limit: int
+) -> list[tuple[int, Agent]]:
+    """Agents in the order they were made, with their positions, after `position`."""
+    rows = await conn.execute(
+        select(agent)
+        .where(agent.c.namespace == namespace, agent.c.position > position)
+        .order_by(agent.c.position)
+        .limit(limit)
+    )
+    return [(row.position, _agent(row)) for row in rows]
+
+
+async def owned_by(conn: AsyncConnection, namespace: Namespace, managed_by: str) -> list[Agent]:
+    """All Agents of one owner, locked for an edit."""
+    rows = await conn.execute(
+        select(agent)
+        .where(agent.c.namespace == namespace, agent.c.managed_by == managed_by)
+        .order_by(agent.c.id)
+        .with_for_update()
+    )
+    return [_agent(row) for row in rows]
+
+
+async def create(conn: AsyncConnection, new: Agent) -> Agent | None:
+    """Store a new Agent's first revision; None when the id is taken."""
+    row = (
+        await conn.execute(
+            upsert(agent)
+            .values(
+                namespace=new.namespace,
+                id=new.id,
+                revision=1,
+                definition=_json(new.definition),
+                managed_by=new.managed_by,
+            )
+            .on_conflict_do_nothing()
+            .returning(agent)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    await _keep_revision(conn, _agent(row))
+    return _agent(row)
+
+
+async def replace_definition(conn: AsyncConnection, changed: Agent) -> Agent:
+    """Store a new revision of a locked Agent."""
+    row = (
+        await conn.execute(
+            update(agent)
+            .where(agent.c.namespace == changed.namespace, agent.c.id == changed.id)
+            .values(
+                revision=agent.c.revision + 1,
+                definition=_json(changed.definition),
+                managed_by=changed.managed_by,
+                updated_at=func.public.fased_now(),
+            )
+            .returning(agent)
+        )
+    ).one()
+    await _keep_revision(conn, _agent(row))
+    return _agent(row)
+
+
+async def remove(conn: AsyncConnection, namespace: Namespace, agent_id: AgentId) -> None:
+    """Remove an Agent; its revisions stay, since runs refer to them."""
+    await conn.execute(delete(agent).where(agent.c.namespace == namespace, agent.c.id == agent_id))
+
+
+async def clear_default(conn: AsyncConnection, namespace: Namespace, keep: AgentId) -> None:
+    """Let no Agent but `keep` be marked default."""
+    await conn.execute(
+        update(agent)
+        .where(
+            agent.c.namespace == namespace,
+            agent.c.id != keep,
+            agent.c.definition["is_default"].as_boolean(),
+        )
+        .values(definition=agent.c.definition - "is_default", revision=agent.c.revision + 1)
+    )
+
+
+async def default_model(conn: AsyncConnection, namespace: Namespace) -> str:
+    """The model of Agents without one; empty when none is set."""
+    query = select(namespace_default.c.model).where(namespace_default.c.namespace == namespace)
+    return str((await conn.execute(query)).scalar_one_or_none() or "")
+
+
+async def set_default_model(
+    conn: AsyncConnection, namespace: Namespace, model: str, managed_by: str
+) -> None:
+    """Set the model of Agents without one."""
+    values = {"model": model, "managed_by": managed_by}
+    await conn.execute(
+        upsert(namespace_default)
+        .values(namespace=namespace, **values)
+        .on_conflict_do_update(index_elements=["namespace"], set_=values)
+    )
+
+
+async def _keep_revision(conn: AsyncConnection, stored: Agent) -> None:
+    await conn.execute(
+        insert(agent_revision).values(
+            namespace=stored.namespace,
+            id=stored.id,
+            revision=stored.revision,
+            definition=_json(stored.definition),
+        )
+    )
+
+
+def _json(definition: AgentDefinition) -> Any:
+    return codec.to_jsonable(definition)
+
+
+def _agent(row: Row[Any]) -> Agent:
+    return Agent(
+        namespace=Namespace(row.namespace),
+        id=AgentId(row.id),
+        definition=codec.from_jsonable(AgentDefinition, row.definition),
+        revision=row.revision,
+        managed_by=row.managed_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,102 @@
+"""Cancel: ends what no worker holds, asks the worker of what is held. Decided under row locks."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from fased.core.errors import FailedPrecondition, NotFound
+from fased.core.names import Namespace, RunId, SessionKey, TaskId
+from fased.core.queue import CancelResult
+from fased.core.runs import LiveState
+from fased.store.queue import ends, lanes
+from fased.store.queue.ends import Announce
+from fased.store.queue.lanes import Connection, LanesGrew
+
+_ONE = "SELECT id FROM scheduler.run WHERE id = $1 AND namespace = $2"
+_OF_SESSION = "SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2"
+_OF_TASK = "SELECT id FROM scheduler.run WHERE namespace = $1 AND task_id = $2"
+
+_ENDED = """
+SELECT outcome FROM scheduler.run_history WHERE id = $1 AND namespace = $2
+ORDER BY ended_at DESC LIMIT 1
+"""
+
+_STATES = """
+SELECT id, namespace, lane, state, epoch FROM scheduler.run
+WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+"""
+
+_FLAG = "UPDATE scheduler.run SET cancel = true WHERE id = ANY($1::bigint[])"
+
+Read = Callable[[], Awaitable[list[int]]]
+
+
+async def cancel(
+    conn: Connection, namespace: Namespace, run_id: RunId, announce: Announce
+) -> CancelResult:
+    """Cancel one run: it ends at once, unless a worker holds it and is asked to stop.
+
+    In a transaction of its own, or in a savepoint of a caller that holds no lane yet. Raises
+    NotFound, or FailedPrecondition RUN_TERMINAL when it has ended.
+    """
+    ended, flagged = await _cancel(conn, lambda: _ids(conn, _ONE, run_id, namespace), announce)
+    if run_id in flagged:
+        return CancelResult.FLAGGED
+    if run_id in ended:
+        return CancelResult.ENDED
+    outcome = await conn.fetchval(_ENDED, run_id, namespace)
+    if outcome is None:
+        raise NotFound(f"no run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"})
+    raise FailedPrecondition(
+        f"Run is already terminal: {outcome}.",
+        reason="RUN_TERMINAL",
+        metadata={"field": "name", "outcome": outcome},
+    )
+
+
+async def cancel_session(
+    conn: Connection, namespace: Namespace, session_key: SessionKey, announce: Announce
+) -> int:
+    """Cancel the live runs of a session; answers with how many ended or were asked to stop."""
+    ended, flagged = await _cancel(
+        conn, lambda: _ids(conn, _OF_SESSION, namespace, session_key), announce
+    )
+    return len(ended) + len(flagged)
+
+
+async def cancel_task(
+    conn: Connection, namespace: Namespace, task_id: TaskId, announce: Announce
+) -> int:
+    """Cancel the live runs of a task; answers with how many ended or were asked to stop."""
+    ended, flagged = await _cancel(
+        conn, lambda: _ids(conn, _OF_TASK, namespace, UUID(task_id)), announce
+    )
+    return len(ended) + len(flagged)
+
+
+async def _ids(conn: Connection, statement: str, *values: object) -> list[int]:
+    return [row["id"] for row in await conn.fetch(statement, *values)]
+
+
+async def _cancel(conn: Connection, read: Read, announce: Announce) -> tuple[set[int], set[int]]:
+    """Cancel the runs that `read` finds; it is asked again under the locks."""
+
+    async def decide() -> tuple[set[int], set[int]]:
+        run_ids = await read()
+        if not run_ids:
+            return set(), set()
+        held = await lanes.lock_families(conn, run_ids)
+        found = await conn.fetch(_STATES, await read())
+        if not held.issuperset((row["namespace"], row["lane"]) for row in found):
+            raise LanesGrew
+        flagged = {row["id"] for row in found if row["state"] == LiveState.LEASED}
+        if flagged:
+            await conn.execute(_FLAG, sorted(flagged))
+        endings = [
+            ends.cancelled(row["id"], row["epoch"])
+            for row in found
+            if row["state"] != LiveState.LEASED
+        ]
+        ended = await ends.end_locked(conn, endings, held, announce)
+        return {run.run_id for run in ended}, flagged
+
+    return await lanes.restarting(conn, decide)

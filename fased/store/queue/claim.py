@@ -1,0 +1,130 @@
+"""Gives ready runs to workers. Decides nothing: the shares are `core.queue.claim_quotas`."""
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from fased.core import queue
+from fased.core.errors import FailedPrecondition
+from fased.core.names import Namespace, RunId
+from fased.core.queue import LeasedRun, Source
+from fased.core.runs import RunBody, RunClass
+from fased.store import codec
+from fased.store.queue import checkpoints, rows
+from fased.store.queue.lanes import Connection
+
+# A worker is known from its first claim; then each class and namespace is read once, by index.
+_READY = """
+WITH RECURSIVE made AS (
+  INSERT INTO scheduler.worker (id, expires_at, heartbeat_at, providers)
+  VALUES ($1, public.fased_now() + $2, public.fased_now(), $3) ON CONFLICT (id) DO NOTHING
+), source AS (
+  (SELECT class, namespace FROM scheduler.run WHERE state = 1
+   ORDER BY class, namespace LIMIT 1)
+  UNION ALL
+  SELECT n.class, n.namespace FROM source s, LATERAL (
+    SELECT class, namespace FROM scheduler.run r
+    WHERE r.state = 1 AND (r.class, r.namespace) > (s.class, s.namespace)
+    ORDER BY r.class, r.namespace LIMIT 1) n
+)
+SELECT class, namespace, ARRAY(
+  SELECT r.id FROM scheduler.run r
+  WHERE r.state = 1 AND r.class = source.class AND r.namespace = source.namespace
+  ORDER BY r.id LIMIT $4) AS ids
+FROM source
+"""
+
+# MATERIALIZED keeps the LIMIT where it is; ANY(ARRAY(...)) reaches the rows by primary key.
+_CLAIM = """
+WITH picked AS MATERIALIZED (
+  SELECT r.id FROM unnest($2::smallint[], $3::text[], $4::int[]) q(class, namespace, quota),
+  LATERAL (
+    SELECT id FROM scheduler.run
+    WHERE state = 1 AND class = q.class AND namespace = q.namespace
+    ORDER BY id LIMIT q.quota FOR NO KEY UPDATE SKIP LOCKED) r
+  WHERE EXISTS (
+    SELECT 1 FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
+)
+UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
+  leased_at = public.fased_now(), deadline_at = public.fased_now() + time_left
+WHERE id = ANY(ARRAY(SELECT id FROM picked))
+RETURNING id, namespace, epoch, class, body, task_id, attempts, wake_seq, deadline_at, resumed
+"""
+
+_LEASE_ENDED = "SELECT expires_at = '-infinity' FROM scheduler.worker WHERE id = $1"
+
+_PAYLOADS = "SELECT run_id, body FROM scheduler.run_payload WHERE run_id = ANY($1::bigint[])"
+
+
+async def claim(
+    conn: Connection,
+    worker_id: UUID,
+    max_runs: int,
+    message_only: int,
+    lease_for: timedelta,
+    providers: Sequence[str],
+) -> list[LeasedRun]:
+    """Lease up to `max_runs` ready runs to a worker, the most urgent first.
+
+    The worker's first claim makes it known, with a lease of `lease_for`; later ones do not
+    lengthen it. A worker whose lease ran out, and is not ended yet, gets nothing until its
+    heartbeat. In a transaction of its own, or in a savepoint of the caller's. Raises
+    FailedPrecondition LEASE_LOST when the worker was given up.
+    """
+    async with conn.transaction():
+        found = await conn.fetch(_READY, worker_id, lease_for, list(providers), max_runs)
+        if not found:
+            return []
+        ready = {_source(row): row["ids"] for row in found}
+        order = random.sample(list(ready), len(ready))
+        quotas = queue.claim_quotas(ready, max_runs, message_only, random.random(), order)
+        leased = await conn.fetch(_CLAIM, worker_id, *_columns(quotas))
+        if not leased and await conn.fetchval(_LEASE_ENDED, worker_id):
+            raise lease_lost()
+        return await _leased_runs(conn, leased)
+
+
+def lease_lost() -> FailedPrecondition:
+    """The error of a worker that was given up."""
+    return FailedPrecondition(
+        "the worker's lease was ended; stop everything and take a new worker id",
+        reason="LEASE_LOST",
+        metadata={"field": "worker_id"},
+    )
+
+
+def _source(row: rows.Row) -> Source:
+    return RunClass(row["class"]), Namespace(row["namespace"])
+
+
+def _columns(quotas: dict[Source, int]) -> tuple[list[int], list[str], list[int]]:
+    return (
+        [int(run_class) for run_class, _ in quotas],
+        [namespace for _, namespace in quotas],
+        list(quotas.values()),
+    )
+
+
+async def _leased_runs(conn: Connection, leased: list[rows.Row]) -> list[LeasedRun]:
+    """Rows as core values; only a run that was held before is asked for checkpoints."""
+    kept = await checkpoints.list_of(conn, [row["id"] for row in leased if row["resumed"]])
+    large = [row["id"] for row in leased if row["body"] is None]
+    payloads = {}
+    if large:
+        payloads = {row["run_id"]: row["body"] for row in await conn.fetch(_PAYLOADS, large)}
+    return [
+        LeasedRun(
+            run_id=RunId(row["id"]),
+            namespace=Namespace(row["namespace"]),
+            epoch=row["epoch"],
+            run_class=RunClass(row["class"]),
+            body=codec.load(RunBody, row["body"] or payloads[row["id"]]),
+            task_id=rows.task_id(row),
+            attempts=row["attempts"],
+            wake_seq=row["wake_seq"],
+            deadline_at=row["deadline_at"],
+            checkpoints=kept.get(row["id"], ()),
+        )
+        for row in sorted(leased, key=lambda row: (row["class"], row["id"]))
+    ]

@@ -1,0 +1,201 @@
+"""Puts runs into the queue, once for each key. Decides nothing about what they are.
+
+Order of locks: keys (sorted), lanes (sorted, the parents' too), then the rows. Rows are inserted
+as waiting or delayed, never as ready; one promotion follows.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from fased.core.errors import FailedPrecondition
+from fased.core.names import RunId
+from fased.core.queue import Enqueued, EnqueueItem
+from fased.core.runs import LiveState, NewRun, Outcome
+from fased.store import codec
+from fased.store.queue import lanes, rows
+from fased.store.queue.lanes import Connection, Lane
+
+Key = tuple[str, str]
+Numbered = tuple[NewRun, int, RunId | None]
+
+# Numbers follow the order of the items, locks the order of the keys.
+_KEYS = """
+WITH u AS MATERIALIZED (
+  SELECT n, k, ARRAY(SELECT nextval('scheduler.run_id') FROM generate_series(1, c)) AS ids
+  FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY u(n, k, c, place) ORDER BY place
+)
+INSERT INTO scheduler.enqueue_key (namespace, key, run_ids)
+SELECT n, k, ids FROM u ORDER BY n COLLATE "C", k COLLATE "C"
+ON CONFLICT DO NOTHING
+RETURNING namespace, key, run_ids
+"""
+
+_KNOWN = """
+SELECT namespace, key, run_ids FROM scheduler.enqueue_key
+WHERE (namespace, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+
+_PARENT_LANES = "SELECT id, namespace, lane FROM scheduler.run WHERE id = ANY($1::bigint[])"
+
+_PARENTS = "SELECT id, epoch, state, cancel FROM scheduler.run WHERE id = ANY($1::bigint[])"
+
+_ENDED_PARENT = """
+SELECT outcome FROM scheduler.run_history WHERE id = $1 ORDER BY ended_at DESC LIMIT 1
+"""
+
+_INSERT = """
+INSERT INTO scheduler.run (id, namespace, lane, seq, class, state, session_key, task_id,
+  parent_run, run_for, time_left, created_at, run_at, body)
+SELECT id, n, l, seq, class, CASE WHEN run_at > public.fased_now() THEN 4 ELSE 0 END, session_key,
+  task_id, parent_run, run_for, run_for, public.fased_now(),
+  coalesce(run_at, public.fased_now()), body
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::smallint[], $6::text[],
+  $7::uuid[], $8::bigint[], $9::interval[], $10::timestamptz[], $11::json[])
+  u(id, n, l, seq, class, session_key, task_id, parent_run, run_for, run_at, body)
+"""
+
+_PAYLOAD = """
+INSERT INTO scheduler.run_payload (run_id, body) SELECT * FROM unnest($1::bigint[], $2::json[])
+"""
+
+_BEHIND_PARKED = """
+SELECT r.id FROM scheduler.run r JOIN scheduler.run h
+  ON h.namespace = r.namespace AND h.lane = r.lane AND h.state IN (1, 2, 3)
+WHERE r.id = ANY($1::bigint[]) AND r.state = 0 AND h.state = 3
+"""
+
+
+async def enqueue(
+    conn: Connection, items: Sequence[EnqueueItem], *, hold: Iterable[Lane] = ()
+) -> list[Enqueued]:
+    """Make the runs of `items`, in order; a known key answers with the runs it made first.
+
+    In a transaction of its own, or in a savepoint of the caller's. `hold` names more lanes that
+    the caller will change in its transaction, so that all are locked in one order. Raises
+    FailedPrecondition CANCELLED or STALE, and makes nothing, when a parent is gone.
+    """
+    async with conn.transaction():
+        first: dict[Key, EnqueueItem] = {}
+        for item in items:
+            first.setdefault((item.namespace, item.key), item)
+        made = await _insert_keys(conn, first)
+        known = await _known(conn, [key for key in first if key not in made])
+        parked = await _insert_runs(
+            conn, [(first[key], made[key]) for key in first if key in made], hold
+        )
+        return _answers(items, made, known, parked)
+
+
+async def _insert_keys(conn: Connection, first: dict[Key, EnqueueItem]) -> dict[Key, list[int]]:
+    found = await conn.fetch(
+        _KEYS,
+        [namespace for namespace, _ in first],
+        [key for _, key in first],
+        [len(item.runs) for item in first.values()],
+    )
+    return {(row["namespace"], row["key"]): row["run_ids"] for row in found}
+
+
+async def _known(conn: Connection, keys: list[Key]) -> dict[Key, list[int]]:
+    if not keys:
+        return {}
+    found = await conn.fetch(_KNOWN, [n for n, _ in keys], [k for _, k in keys])
+    return {(row["namespace"], row["key"]): row["run_ids"] for row in found}
+
+
+async def _insert_runs(
+    conn: Connection, fresh: list[tuple[EnqueueItem, list[int]]], hold: Iterable[Lane]
+) -> set[int]:
+    """Insert and promote; answers with the new runs that wait behind a parked one."""
+    numbered = [
+        (run, run_id, item.parent.run_id if item.parent else None)
+        for item, ids in fresh
+        for run, run_id in zip(item.runs, ids, strict=True)
+    ]
+    parents = [item for item, _ in fresh if item.parent]
+    counts: Counter[Lane] = Counter((run.namespace, run.lane) for run, _, _ in numbered)
+    counts.update(dict.fromkeys(hold, 0))
+    counts.update(dict.fromkeys(await _parent_lanes(conn, parents), 0))
+    if not counts:
+        return set()
+    last = await lanes.advance(conn, counts)
+    await _check_parents(conn, parents)
+    await _insert_rows(conn, numbered, {lane: last[lane] - n for lane, n in counts.items()})
+    promoted = await lanes.promote(conn, counts)
+    waiting = [run_id for run, run_id, _ in numbered if run_id not in promoted]
+    if not waiting:
+        return set()
+    return {row["id"] for row in await conn.fetch(_BEHIND_PARKED, waiting)}
+
+
+async def _parent_lanes(conn: Connection, parents: list[EnqueueItem]) -> list[Lane]:
+    if not parents:
+        return []
+    ids = [item.parent.run_id for item in parents if item.parent]
+    return [(row["namespace"], row["lane"]) for row in await conn.fetch(_PARENT_LANES, ids)]
+
+
+async def _check_parents(conn: Connection, parents: list[EnqueueItem]) -> None:
+    if not parents:
+        return
+    ids = [item.parent.run_id for item in parents if item.parent]
+    found = {row["id"]: row for row in await conn.fetch(_PARENTS, ids)}
+    for item in parents:
+        if item.parent is None:
+            continue
+        row = found.get(item.parent.run_id)
+        if row is None:
+            ended = await conn.fetchval(_ENDED_PARENT, item.parent.run_id)
+            raise _refused("CANCELLED" if ended == Outcome.CANCELLED else "STALE")
+        if row["cancel"]:
+            raise _refused("CANCELLED")
+        if row["epoch"] != item.parent.epoch or row["state"] != LiveState.LEASED:
+            raise _refused("STALE")
+
+
+def _refused(reason: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        "the run that asks for a child is cancelled or no longer held by this worker",
+        reason=reason,
+        metadata={"field": "parent"},
+    )
+
+
+async def _insert_rows(conn: Connection, numbered: list[Numbered], before: dict[Lane, int]) -> None:
+    """Insert the rows; `before` holds each lane's last number before them."""
+    columns: list[tuple[object, ...]] = []
+    large: list[tuple[int, str]] = []
+    for run, run_id, parent in numbered:
+        lane = (run.namespace, run.lane)
+        before[lane] += 1
+        body = codec.dump(run.body)
+        is_large = rows.is_large(body)
+        if is_large:
+            large.append((run_id, body))
+        columns.append(
+            (run_id, *lane, before[lane], int(run.run_class), run.body.session_key,
+             rows.uuid_or_none(run.task_id), parent, run.run_for, run.run_at,
+             None if is_large else body)
+        )  # fmt: skip
+    if columns:
+        await conn.execute(_INSERT, *map(list, zip(*columns, strict=True)))
+    if large:
+        await conn.execute(_PAYLOAD, *map(list, zip(*large, strict=True)))
+
+
+def _answers(
+    items: Sequence[EnqueueItem],
+    made: dict[Key, list[int]],
+    known: dict[Key, list[int]],
+    parked: set[int],
+) -> list[Enqueued]:
+    answers: list[Enqueued] = []
+    told: set[Key] = set()
+    for item in items:
+        key = (item.namespace, item.key)
+        repeated = key in known or key in told
+        told.add(key)
+        ids = tuple(RunId(run_id) for run_id in made.get(key) or known[key])
+        behind = () if repeated else tuple(run_id for run_id in ids if run_id in parked)
+        answers.append(Enqueued(ids, repeated, behind))
+    return answers

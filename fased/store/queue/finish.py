@@ -1,0 +1,105 @@
+"""What a worker says at the end of its work on a run: complete, or release. Fenced by epoch."""
+
+from collections.abc import Sequence
+
+from fased.core.queue import Completion, CompletionResult, HeldRun, WriteResult
+from fased.core.runs import EndedRun, Outcome
+from fased.store.queue import ends, lanes
+from fased.store.queue.ends import Announce, Ending
+from fased.store.queue.lanes import Connection
+
+_RECORDED = """
+SELECT id, epoch, outcome FROM scheduler.run_history WHERE id = ANY($1::bigint[])
+"""
+
+# Keeps the head, so it holds no lane; a row that another holds is left for the slow way.
+_RELEASE_FREE = """
+WITH free AS MATERIALIZED (
+  SELECT r.id, r.epoch FROM unnest($1::bigint[], $2::bigint[]) u(id, epoch)
+  JOIN scheduler.run r ON r.id = u.id AND r.epoch = u.epoch
+  WHERE r.id = ANY($1::bigint[]) AND NOT r.cancel
+  ORDER BY r.id FOR NO KEY UPDATE OF r SKIP LOCKED
+), freed AS (
+  UPDATE scheduler.run SET state = 1, worker = NULL, leased_at = NULL, resumed = true,
+    time_left = greatest(deadline_at - public.fased_now(), interval '0'), deadline_at = NULL,
+    epoch = nextval('scheduler.lease_epoch')
+  WHERE id = ANY(ARRAY(SELECT id FROM free))
+)
+SELECT id, epoch FROM free
+"""
+
+_RELEASE_HELD = _RELEASE_FREE.replace(" SKIP LOCKED", "")
+
+
+async def complete(
+    conn: Connection, completions: Sequence[Completion], announce: Announce
+) -> list[CompletionResult]:
+    """End runs with their results, each on its own, answering each in its place.
+
+    WRITTEN also for a repeat under the same epoch, with the outcome recorded then. In a
+    transaction of its own, or in a savepoint of a caller that holds no lane yet.
+    """
+    endings = [
+        Ending(done.run_id, done.epoch, done.outcome, done.result, done.deliver)
+        for done in completions
+    ]
+
+    async def end() -> list[EndedRun]:
+        held = await lanes.lock_families(conn, [ending.run_id for ending in endings])
+        return await ends.end_locked(conn, endings, held, announce, by_worker=True)
+
+    outcomes = {
+        HeldRun(run.run_id, run.epoch): run.outcome for run in await lanes.restarting(conn, end)
+    }
+    missing = [
+        done.run_id for done in completions if HeldRun(done.run_id, done.epoch) not in outcomes
+    ]
+    if missing:
+        for row in await conn.fetch(_RECORDED, missing):
+            outcomes[HeldRun(row["id"], row["epoch"])] = Outcome(row["outcome"])
+    return [
+        _completion_result(done, outcomes.get(HeldRun(done.run_id, done.epoch)))
+        for done in completions
+    ]
+
+
+async def release(
+    conn: Connection, runs: Sequence[HeldRun], announce: Announce
+) -> list[WriteResult]:
+    """Give leases back at once, keeping what is left of the deadline; flagged runs end.
+
+    In a transaction of its own, or in a savepoint of a caller that holds no lane yet.
+    """
+    freed = await _release(conn, _RELEASE_FREE, runs)
+    rest = [run for run in runs if run not in freed]
+    ended: set[HeldRun] = set()
+    if rest:
+
+        async def settle() -> set[HeldRun]:
+            held = await lanes.lock_families(conn, [run.run_id for run in rest])
+            freed.update(await _release(conn, _RELEASE_HELD, rest))
+            return await ends.end_flagged(conn, rest, held, announce)
+
+        ended = await lanes.restarting(conn, settle)
+    if freed:
+        await lanes.hint(conn)
+    return [write_result(run in freed, run in ended) for run in runs]
+
+
+def write_result(written: bool, cancelled: bool) -> WriteResult:
+    """The answer to a fenced write that was done, that found its run flagged, or neither."""
+    if written:
+        return WriteResult.WRITTEN
+    return WriteResult.CANCELLED if cancelled else WriteResult.STALE
+
+
+async def _release(conn: Connection, statement: str, runs: Sequence[HeldRun]) -> set[HeldRun]:
+    found = await conn.fetch(statement, [run.run_id for run in runs], [run.epoch for run in runs])
+    return {HeldRun(row["id"], row["epoch"]) for row in found}
+
+
+def _completion_result(done: Completion, outcome: Outcome | None) -> CompletionResult:
+    result = write_result(
+        outcome is not None and outcome is not Outcome.CANCELLED, outcome is Outcome.CANCELLED
+    )
+    return CompletionResult(done.run_id, result, outcome)

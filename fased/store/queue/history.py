@@ -1,0 +1,120 @@
+"""Runs as people read them: one, a page, counts. Reads only; every list goes by an index."""
+
+from uuid import UUID
+
+from fased.core.errors import NotFound
+from fased.core.names import Namespace, RunId, SessionKey, TaskId
+from fased.core.queue import QueueStatus, RunCursor, RunView
+from fased.store.queue import rows
+from fased.store.queue.lanes import Connection
+
+_LIVE_COLUMNS = """r.id, r.namespace, r.lane, r.class, r.state, r.cancel, r.attempts, r.crashes,
+  r.task_id, r.worker, r.last_reason, r.created_at, r.run_at, r.leased_at, r.deadline_at,
+  coalesce(r.body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = r.id)) AS body"""
+
+_GET_LIVE = f"SELECT {_LIVE_COLUMNS} FROM scheduler.run r WHERE id = $1 AND namespace = $2"
+
+_GET_ENDED = """
+SELECT * FROM scheduler.run_history WHERE id = $1 AND namespace = $2
+ORDER BY ended_at DESC LIMIT 1
+"""
+
+_ANY = "$2::text IS NULL"
+_BY_TASK = "task_id = $2::uuid"
+_BY_SESSION = "session_key = $2::text"
+
+# Indexes: the primary key, run_task or run_session.
+_LIVE_PAGE = """
+SELECT {columns} FROM scheduler.run r WHERE namespace = $1 AND {only} AND id < $3
+ORDER BY id DESC LIMIT $4
+"""
+
+# Indexes: run_history_namespace, run_history_task or run_history_session.
+_ENDED_PAGE = """
+SELECT * FROM scheduler.run_history WHERE namespace = $1 AND {only} AND (ended_at, id) < ($3, $4)
+ORDER BY ended_at DESC, id DESC LIMIT $5
+"""
+
+_STATUS = """
+SELECT count(*) FILTER (WHERE state IN (0, 1)) AS queued,
+  count(*) FILTER (WHERE state = 2) AS running,
+  count(*) FILTER (WHERE state = 3) AS parked,
+  count(*) FILTER (WHERE state = 4) AS delayed,
+  (SELECT count(*) FROM scheduler.worker WHERE expires_at > public.fased_now()) AS workers,
+  coalesce(extract(epoch FROM public.fased_now() - min(run_at) FILTER (WHERE state = 1)), 0)
+    AS oldest_ready_age_s
+FROM scheduler.run WHERE namespace = $1
+"""
+
+_LAST_ID = 2**63 - 1
+
+
+async def get(conn: Connection, namespace: Namespace, run_id: RunId) -> RunView:
+    """One run, live or ended. Raises NotFound, for another namespace's run too."""
+    live = await conn.fetchrow(_GET_LIVE, run_id, namespace)
+    if live is not None:
+        return rows.live_view(live)
+    ended = await conn.fetchrow(_GET_ENDED, run_id, namespace)
+    if ended is not None:
+        return rows.ended_view(ended)
+    raise NotFound(f"no run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"})
+
+
+async def list_runs(
+    conn: Connection,
+    namespace: Namespace,
+    *,
+    task_id: TaskId | None = None,
+    session_key: SessionKey | None = None,
+    limit: int = 50,
+    after: RunCursor | None = None,
+) -> tuple[list[RunView], RunCursor | None]:
+    """A page of runs of a namespace, of a task or of a session, and where the next page begins.
+
+    Live ones first, the latest made first; then history, the latest ended first. No cursor at
+    the end.
+    """
+    only, value = _filter(task_id, session_key)
+    views: list[RunView] = []
+    if after is None or after.ended_at is None:
+        first = after.run_id if after else _LAST_ID
+        live = _LIVE_PAGE.format(columns=_LIVE_COLUMNS, only=only)
+        views = [
+            rows.live_view(row) for row in await conn.fetch(live, namespace, value, first, limit)
+        ]
+    if len(views) < limit:
+        left = limit - len(views)
+        views += await _ended(conn, only, namespace, value, after, left)
+    if len(views) < limit:
+        return views, None
+    return views, RunCursor(views[-1].run_id, views[-1].ended_at)
+
+
+async def queue_status(conn: Connection, namespace: Namespace) -> QueueStatus:
+    """The live runs of a namespace, counted (index run_session)."""
+    return QueueStatus(**dict(await conn.fetchrow(_STATUS, namespace)))
+
+
+async def _ended(
+    conn: Connection,
+    only: str,
+    namespace: Namespace,
+    value: object,
+    after: RunCursor | None,
+    limit: int,
+) -> list[RunView]:
+    statement = _ENDED_PAGE.format(only=only)
+    if after is not None and after.ended_at is not None:
+        found = await conn.fetch(statement, namespace, value, after.ended_at, after.run_id, limit)
+    else:
+        latest = statement.replace("(ended_at, id) < ($3, $4)", "$3::bigint = $4::bigint")
+        found = await conn.fetch(latest, namespace, value, 0, 0, limit)
+    return [rows.ended_view(row) for row in found]
+
+
+def _filter(task_id: TaskId | None, session_key: SessionKey | None) -> tuple[str, object]:
+    if task_id is not None:
+        return _BY_TASK, UUID(task_id)
+    if session_key is not None:
+        return _BY_SESSION, session_key
+    return _ANY, None

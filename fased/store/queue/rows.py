@@ -1,0 +1,101 @@
+"""Rows of the queue as core values, and back. Decides the encoding, and what is too large."""
+
+from typing import Any
+from uuid import UUID
+
+from fased.core.names import Namespace, RunId, TaskId
+from fased.core.queue import RunView
+from fased.core.runs import (
+    EndedRun,
+    LiveState,
+    Outcome,
+    RunBody,
+    RunClass,
+    RunResult,
+    shown_state,
+)
+from fased.store import codec
+
+Row = Any
+# A larger body leaves the hot row for run_payload (performance §3, law 13).
+MAX_HOT_BODY_BYTES = 4096
+
+
+def is_large(body: str) -> bool:
+    """Whether a body, as JSON, is too large for the hot row."""
+    return len(body) > MAX_HOT_BODY_BYTES or (
+        not body.isascii() and len(body.encode()) > MAX_HOT_BODY_BYTES
+    )
+
+
+def task_id(row: Row) -> TaskId | None:
+    """The row's task."""
+    value: UUID | None = row["task_id"]
+    return None if value is None else TaskId(str(value))
+
+
+def uuid_or_none(text: str | None) -> UUID | None:
+    """A task's id as the driver wants it."""
+    return None if text is None else UUID(text)
+
+
+def ended_run(row: Row, result: RunResult) -> EndedRun:
+    """A row that `ends` deleted, with the result its history holds."""
+    return EndedRun(
+        run_id=RunId(row["id"]),
+        namespace=Namespace(row["namespace"]),
+        lane=row["lane"],
+        run_class=RunClass(row["class"]),
+        task_id=task_id(row),
+        attempts=row["attempts"],
+        crashes=row["crashes"],
+        epoch=row["epoch"],
+        body=codec.load(RunBody, row["body"]),
+        outcome=Outcome(row["outcome"]),
+        result=result,
+        deliver=row["deliver"],
+        ended_at=row["ended_at"],
+    )
+
+
+def live_view(row: Row) -> RunView:
+    """A live run, with its body joined in."""
+    return RunView(
+        state=shown_state(LiveState(row["state"])),
+        cancel_requested=row["cancel"],
+        deadline_at=row["deadline_at"],
+        **_shared(row),
+    )
+
+
+def ended_view(row: Row) -> RunView:
+    """A run of history."""
+    return RunView(
+        state=row["outcome"],
+        cancel_requested=False,
+        deadline_at=None,
+        result=codec.load(RunResult, row["result"]),
+        ended_at=row["ended_at"],
+        slot_count=row["slot_count"],
+        first_slot=row["first_slot"],
+        last_slot=row["last_slot"],
+        **_shared(row),
+    )
+
+
+def _shared(row: Row) -> dict[str, Any]:
+    return {
+        "run_id": RunId(row["id"]),
+        "namespace": Namespace(row["namespace"]),
+        "run_class": RunClass(row["class"]),
+        "lane": row["lane"],
+        "task_id": task_id(row),
+        "body": codec.load(RunBody, row["body"]),
+        "attempts": row["attempts"],
+        "crashes": row["crashes"],
+        "worker_id": str(row["worker"] or ""),
+        "last_reason": row["last_reason"],
+        "created_at": row["created_at"],
+        "run_at": row["run_at"],
+        "leased_at": row["leased_at"],
+    }

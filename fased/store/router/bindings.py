@@ -1,0 +1,124 @@
+"""Bindings and the session policy in rows, under one version a namespace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fased.core.bindings import Binding
+from fased.core.names import Namespace
+from fased.core.sessions import SessionPolicy
+from fased.store import codec
+from fased.store.tables.router import binding, routing
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBinding:
+    """A binding with its owner and when it was made."""
+
+    binding: Binding
+    managed_by: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A namespace's rules as they stand; `version` moves with every change."""
+
+    version: int
+    bindings: tuple[StoredBinding, ...]
+    session: SessionPolicy
+
+
+async def version(conn: AsyncConnection, namespace: Namespace) -> int:
+    """The version of a namespace's rules, 0 when it never had any."""
+    query = select(routing.c.version).where(routing.c.namespace == namespace)
+    return (await conn.execute(query)).scalar_one_or_none() or 0
+
+
+async def lock(conn: AsyncConnection, namespace: Namespace) -> int:
+    """The version, held so that changes of one namespace come one after the other."""
+    await conn.execute(insert(routing).values(namespace=namespace).on_conflict_do_nothing())
+    query = select(routing.c.version).where(routing.c.namespace == namespace).with_for_update()
+    return int((await conn.execute(query)).scalar_one())
+
+
+async def read(conn: AsyncConnection, namespace: Namespace) -> Routing:
+    """All rules of a namespace, in the order that decides."""
+    head = (
+        await conn.execute(
+            select(routing.c.version, routing.c.session).where(routing.c.namespace == namespace)
+        )
+    ).one_or_none()
+    rows = await conn.execute(
+        select(binding)
+        .where(binding.c.namespace == namespace)
+        .order_by(binding.c.position, binding.c.id)
+    )
+    policy = SessionPolicy() if head is None else codec.from_jsonable(SessionPolicy, head.session)
+    return Routing(0 if head is None else head.version, tuple(map(_stored, rows)), policy)
+
+
+async def put(conn: AsyncConnection, namespace: Namespace, stored: StoredBinding) -> None:
+    """Store a binding under its id, new or changed."""
+    values = {
+        "position": stored.binding.position,
+        "agent_id": stored.binding.agent_id,
+        "match": codec.to_jsonable(replace(stored.binding, id="", position=0)),
+        "managed_by": stored.managed_by,
+    }
+    await conn.execute(
+        insert(binding)
+        .values(namespace=namespace, id=stored.binding.id, **values)
+        .on_conflict_do_update(index_elements=["namespace", "id"], set_=values)
+    )
+
+
+async def remove(conn: AsyncConnection, namespace: Namespace, ids: Sequence[str]) -> None:
+    """Remove bindings by id."""
+    await conn.execute(
+        delete(binding).where(binding.c.namespace == namespace, binding.c.id.in_(ids))
+    )
+
+
+async def set_session(
+    conn: AsyncConnection, namespace: Namespace, policy: SessionPolicy, managed_by: str
+) -> None:
+    """Set the session policy of a locked namespace."""
+    await conn.execute(
+        update(routing)
+        .where(routing.c.namespace == namespace)
+        .values(session=codec.to_jsonable(policy), session_managed_by=managed_by)
+    )
+
+
+async def next_version(conn: AsyncConnection, namespace: Namespace) -> int:
+    """Count the version of a locked namespace up."""
+    query = (
+        update(routing)
+        .where(routing.c.namespace == namespace)
+        .values(version=routing.c.version + 1)
+        .returning(routing.c.version)
+    )
+    return int((await conn.execute(query)).scalar_one())
+
+
+async def next_position(conn: AsyncConnection, namespace: Namespace) -> int:
+    """The place after the last binding."""
+    query = select(func.coalesce(func.max(binding.c.position), -1) + 1).where(
+        binding.c.namespace == namespace
+    )
+    return int((await conn.execute(query)).scalar_one())
+
+
+def _stored(row: Row[Any]) -> StoredBinding:
+    matched = codec.from_jsonable(Binding, {**row.match, "id": "", "position": 0})
+    return StoredBinding(
+        replace(matched, id=row.id, position=row.position, agent_id=row.agent_id),
+        row.managed_by,
+        row.created_at,
+    )

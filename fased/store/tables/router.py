@@ -1,0 +1,78 @@
+"""The tables of the `router` schema, as the migrations make them."""
+
+from sqlalchemy import BigInteger, Column, DateTime, Integer, Table, Text, UniqueConstraint, Uuid
+from sqlalchemy import func, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from fased.store.tables.bus import outbox as outbox_table
+from fased.store.tables.metadata import metadata
+
+SCHEMA = "router"
+_now = func.public.fased_now()
+_empty = text("''")
+
+routing = Table(
+    "routing",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    Column("session", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("session_managed_by", Text, nullable=False, server_default=_empty),
+    schema=SCHEMA,
+)
+
+binding = Table(
+    "binding",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("match", JSONB, nullable=False),
+    Column("managed_by", Text, nullable=False, server_default=_empty),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("session_key", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("session_id", Uuid, nullable=False),
+    Column("title", Text, nullable=False, server_default=_empty),
+    Column("base_key", Text, nullable=False, server_default=_empty),
+    Column("active_key", Text, nullable=False, server_default=_empty),
+    Column("channel", Text, nullable=False, server_default=_empty),
+    Column("account_id", Text, nullable=False, server_default=_empty),
+    Column("peer_id", Text, nullable=False, server_default=_empty),
+    Column("model", Text, nullable=False, server_default=_empty),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("last_message_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("closed_at", DateTime(timezone=True)),
+    UniqueConstraint("namespace", "identity"),
+    schema=SCHEMA,
+)
+
+command_effect = Table(
+    "command_effect",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("request_id", Uuid, primary_key=True),
+    Column("resource", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+)
+
+outbox = outbox_table(SCHEMA)

@@ -1,0 +1,154 @@
+"""Routes, bindings and sessions between core and protobuf; nothing else."""
+
+from datetime import datetime
+
+from fased.api.router.v1 import binding_pb2, route_pb2, router_service_pb2, session_pb2
+from fased.api.types.v1 import message_pb2
+from fased.core.bindings import Binding, BindingPeer, make_binding
+from fased.core.conversations import Session
+from fased.core.messages import PeerKind
+from fased.core.names import Namespace, resource_name
+from fased.core.route_explain import Candidate
+from fased.core.routing import RouteDecision, RouteInput
+from fased.core.sessions import DmScope, SessionPolicy
+from fased.wire.findings import finding_to_pb
+from fased.wire.messages import attachment_from_pb, peer_from_pb, thread_from_pb
+from fased.wire.times import to_timestamp
+
+BINDINGS = "bindings"
+SESSIONS = "sessions"
+_PEER_KINDS = {
+    PeerKind.DIRECT: message_pb2.PEER_KIND_DIRECT,
+    PeerKind.GROUP: message_pb2.PEER_KIND_GROUP,
+    PeerKind.CHANNEL: message_pb2.PEER_KIND_CHANNEL,
+}
+_PEER_KINDS_BACK = {number: kind for kind, number in _PEER_KINDS.items()}
+
+
+def binding_to_pb(
+    namespace: Namespace,
+    binding: Binding,
+    managed_by: str = "",
+    created_at: datetime | None = None,
+) -> binding_pb2.Binding:
+    """A binding; a peer of unknown kind travels as unspecified."""
+    peer = None
+    if binding.peer is not None:
+        kind = _PEER_KINDS.get(binding.peer.kind)  # type: ignore[call-overload]  # a plain word
+        peer = message_pb2.Peer(kind=kind, id=binding.peer.id)
+    return binding_pb2.Binding(
+        name=resource_name(namespace, BINDINGS, binding.id),
+        agent_id=binding.agent_id,
+        match=binding_pb2.Match(
+            channel=binding.channel,
+            account_id=binding.account_id,
+            peer=peer,
+            guild_id=binding.guild_id,
+            role_ids=binding.role_ids,
+            team_id=binding.team_id,
+        ),
+        position=binding.position,
+        managed_by=managed_by,
+        create_time=to_timestamp(created_at),
+    )
+
+
+def binding_from_pb(binding: binding_pb2.Binding, binding_id: str, position: int) -> Binding:
+    """A binding under the id and place given."""
+    match = binding.match
+    peer = None
+    if match.HasField("peer"):
+        kind = _PEER_KINDS_BACK.get(match.peer.kind)
+        peer = BindingPeer(str(kind) if kind else "unknown", match.peer.id)
+    return make_binding(
+        id=binding_id,
+        position=position,
+        agent_id=binding.agent_id,
+        channel=match.channel,
+        account_id=match.account_id,
+        peer=peer,
+        guild_id=match.guild_id,
+        team_id=match.team_id,
+        role_ids=tuple(match.role_ids),
+    )
+
+
+def session_policy_to_pb(policy: SessionPolicy) -> binding_pb2.SessionPolicy:
+    """A session policy, without its reset rules."""
+    return binding_pb2.SessionPolicy(
+        dm_scope=policy.dm_scope,
+        identity_links=[
+            binding_pb2.IdentityLink(name=name, ids=ids)
+            for name, ids in policy.identity_links.items()
+        ],
+    )
+
+
+def session_policy_from_pb(policy: binding_pb2.SessionPolicy) -> SessionPolicy:
+    """A session policy; an unknown scope counts as main."""
+    known = set(DmScope)
+    return SessionPolicy(
+        dm_scope=DmScope(policy.dm_scope) if policy.dm_scope in known else DmScope.MAIN,
+        identity_links={link.name: tuple(link.ids) for link in policy.identity_links},
+    )
+
+
+def route_input_from_pb(request: router_service_pb2.ResolveRouteRequest) -> RouteInput:
+    """What routing looks at in a request."""
+    return RouteInput(
+        channel=request.channel,
+        account_id=request.account_id,
+        peer=peer_from_pb(request.peer) if request.HasField("peer") else None,
+        parent_peer=peer_from_pb(request.parent_peer) if request.HasField("parent_peer") else None,
+        guild_id=request.guild_id,
+        role_ids=tuple(request.role_ids),
+        team_id=request.team_id,
+        thread=thread_from_pb(request.thread) if request.HasField("thread") else None,
+        attached=attachment_from_pb(request.attached) if request.HasField("attached") else None,
+    )
+
+
+def decision_to_pb(namespace: Namespace, decision: RouteDecision) -> route_pb2.RouteDecision:
+    """A decision with its reasons."""
+    binding = decision.binding
+    return route_pb2.RouteDecision(
+        agent_id=decision.agent_id,
+        channel=decision.channel,
+        account_id=decision.account_id,
+        session_key=decision.session_key,
+        main_session_key=decision.main_session_key,
+        matched_by=decision.matched_by,
+        binding=None if binding is None else binding_to_pb(namespace, binding),
+        message=decision.message,
+        findings=[each for each in map(finding_to_pb, decision.findings) if each],
+    )
+
+
+def candidate_to_pb(namespace: Namespace, candidate: Candidate) -> route_pb2.RouteCandidate:
+    """A binding that did not win."""
+    return route_pb2.RouteCandidate(
+        binding=binding_to_pb(namespace, candidate.binding),
+        tier=candidate.tier or "",
+        failed=candidate.failed,
+        message=candidate.message,
+    )
+
+
+def session_to_pb(session: Session) -> session_pb2.Session:
+    """A session's row."""
+    return session_pb2.Session(
+        name=resource_name(session.namespace, SESSIONS, session.session_key),
+        agent_id=session.agent_id,
+        session_key=session.session_key,
+        session_id=session.session_id,
+        title=session.title,
+        active_key=session.active_key,
+        base_key=session.base_key,
+        channel=session.channel,
+        account_id=session.account_id,
+        peer_id=session.peer_id,
+        model=session.model,
+        create_time=to_timestamp(session.created_at),
+        last_message_time=to_timestamp(session.last_message_at),
+        closed=session.closed_at is not None,
+    )

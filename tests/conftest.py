@@ -1,0 +1,5 @@
+"""The fixtures that every room of the tests shares. Decides none of their behaviour."""
+
+from tests.support.postgres import database_url, migrated_template, postgres_dsn, private_postgres
+
+__all__ = ["database_url", "migrated_template", "postgres_dsn", "private_postgres"]
