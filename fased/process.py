@@ -13,7 +13,6 @@ import structlog
 
 from fased.bus.port import Bus
 from fased.core.errors import FasedError
-from fased.rpc.client import Client
 from fased.rpc.server import new_server
 from fased.store.database import Database, translate
 from fased.store.notify import Hints
@@ -34,7 +33,7 @@ class Host:
     database: Database
     bus: Bus
     hints: Hints
-    client: Callable[[str], Client]
+    client: Callable[[str], grpc.aio.Channel]
     stop: asyncio.Event
 
 

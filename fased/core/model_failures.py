@@ -5,7 +5,7 @@ credential or more than a line of a provider's own words.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from fased.core.errors import FasedError
@@ -17,6 +17,7 @@ MAX_DETAIL_CHARS = 200
 _KEY_SHAPES = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9*_.-]{6,}")
 _OVERLOADED = frozenset({503, 529})
 _TIMEOUTS = frozenset({408, 504})
+_LONGEST_WAIT_S = 86_400.0
 
 
 class ModelFailure(FasedError):
@@ -140,3 +141,18 @@ def _refusal(
             return "MODEL_OVERLOADED", f"{provider.id} is overloaded ({status}).", ""
         case _:
             return "MODEL_SERVER_ERROR", f"{provider.id} failed ({status}){said}", ""
+
+
+def asked_wait(headers: Mapping[str, str]) -> timedelta | None:
+    """How long a provider asks to wait (`retry-after-ms`, `retry-after` in seconds), a day at most.
+
+    None when it asks nothing that is a number: a date would be told by its clock, not ours.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait_s = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if 0 <= wait_s < float("inf"):
+            return timedelta(seconds=min(wait_s, _LONGEST_WAIT_S))
+    return None

@@ -94,14 +94,14 @@ def ollama_url(environment: Mapping[str, str]) -> str | None:
     given = environment.get("OLLAMA_HOST", "").strip()
     if not given:
         return OLLAMA_URL
-    parts = urlsplit(given if "//" in given else f"http://{given}")
     try:
+        parts = urlsplit(given if "//" in given else f"http://{given}")
         host, port = parts.hostname or "127.0.0.1", parts.port or 11434
     except ValueError:
         return None
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
-    if not _is_loopback(host):
+    if not _is_loopback(host) or parts.scheme not in ("http", "https"):
         return None
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 

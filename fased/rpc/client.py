@@ -1,13 +1,13 @@
 """Calls to other services. Decides metadata, the default deadline and how errors come back."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
-from opentelemetry import propagate
 
 from fased.rpc import status
 from fased.rpc.interceptors import AUTHORIZATION
+from fased.telemetry import tracing
 
 DEFAULT_TIMEOUT_S = 10.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -19,6 +19,12 @@ OPTIONS: Sequence[tuple[str, Any]] = (
 )
 
 Metadata = Sequence[tuple[str, str]]
+
+
+def open_client(target: str, token: str) -> tuple[grpc.aio.Channel, "Client"]:
+    """A client, and the same as the channel that a generated stub takes."""
+    client = Client(target, token)
+    return cast(grpc.aio.Channel, client), client
 
 
 class Client:
@@ -79,6 +85,4 @@ class Client:
         return call
 
     def _metadata(self, extra: Metadata) -> tuple[tuple[str, str], ...]:
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier)
-        return (*extra, self._authorization, *carrier.items())
+        return (*extra, self._authorization, *tracing.inject({}).items())

@@ -12,11 +12,12 @@ from typing import Any, Never
 
 import grpc
 import structlog
-from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 
 from fased.core.access import Caller, Role, check_call
 from fased.core.errors import FasedError, PermissionDenied, Unauthenticated
 from fased.rpc import access, status
+from fased.telemetry import tracing
 
 AUTHORIZATION = "authorization"
 SUBJECT = "fased-actor"
@@ -24,7 +25,6 @@ ROLE = "fased-actor-role"
 NAMESPACES = "fased-actor-namespaces"
 
 logger = structlog.get_logger()
-tracer = trace.get_tracer("fased.rpc")
 
 _caller: ContextVar[Caller] = ContextVar("fased_caller")
 
@@ -49,7 +49,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         """The method's handler, guarded."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or access.is_open(method):
+        if access.is_open(method) or not _is_known(handler):
             return handler
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
@@ -96,9 +96,11 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             raise PermissionDenied(f"{method} is closed", reason="METHOD_CLOSED")
         check_call(caller, needed, access.namespace_of(request), method.rpartition("/")[2])
         _caller.set(caller)
-        parent = propagate.extract(metadata)
+        parent = tracing.extract({k: v for k, v in metadata.items() if isinstance(v, str)})
         name = method.removeprefix("/fased.api.")
-        with tracer.start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER):
+        with tracing.tracer().start_as_current_span(
+            name, context=parent, kind=SpanKind.SERVER
+        ):
             yield
 
     def _caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
@@ -122,6 +124,10 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         error_id = uuid.uuid4().hex
         logger.error("call_crashed", method=method, error_id=error_id, exc_info=exc)
         return FasedError(f"internal error {error_id}", reason="INTERNAL")
+
+
+def _is_known(handler: object | None) -> bool:
+    return handler is not None
 
 
 def current_caller() -> Caller:

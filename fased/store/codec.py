@@ -8,28 +8,33 @@ from pydantic import TypeAdapter
 T = TypeVar("T")
 
 
-@cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
 def dump(value: Any) -> str:
     """JSON text of a core dataclass; values that equal their default are left out."""
-    return _adapter(type(value)).dump_json(value, exclude_defaults=True).decode()
+    return _adapter_of(type(value)).dump_json(value, exclude_defaults=True).decode()
 
 
 def load(cls: type[T], text: str) -> T:
     """The core dataclass that `dump` wrote; raises ValueError on text of another shape."""
-    adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # a type is hashable
+    adapter: TypeAdapter[T] = _adapter_of(cls)
     return adapter.validate_json(text)
 
 
 def to_jsonable(value: Any) -> Any:
     """JSON values (dicts, lists, texts) of a core dataclass, for a driver that encodes them."""
-    return _adapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
+    return _adapter_of(type(value)).dump_python(value, mode="json", exclude_defaults=True)
 
 
 def from_jsonable(cls: type[T], value: Any) -> T:
     """The core dataclass that `to_jsonable` took apart; raises ValueError on another shape."""
-    adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # a type is hashable
+    adapter: TypeAdapter[T] = _adapter_of(cls)
     return adapter.validate_python(value)
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def _adapter_of(cls: Any) -> TypeAdapter[Any]:
+    # The checker takes a type object for unhashable, which `cache` needs: `Any` says nothing.
+    return _adapter(cls)

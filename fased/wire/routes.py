@@ -5,12 +5,12 @@ from datetime import datetime
 from fased.api.router.v1 import binding_pb2, route_pb2, router_service_pb2, session_pb2
 from fased.api.types.v1 import message_pb2
 from fased.core.bindings import Binding, BindingPeer, make_binding
-from fased.core.conversations import Session
 from fased.core.messages import PeerKind
 from fased.core.names import Namespace, resource_name
 from fased.core.route_explain import Candidate
 from fased.core.routing import RouteDecision, RouteInput
 from fased.core.sessions import DmScope, SessionPolicy
+from fased.core.stored_session import Session
 from fased.wire.findings import finding_to_pb
 from fased.wire.messages import attachment_from_pb, peer_from_pb, thread_from_pb
 from fased.wire.times import to_timestamp

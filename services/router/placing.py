@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from fased.core import sessions as core_sessions
-from fased.core.conversations import Session
 from fased.core.messages import InboundEvent
 from fased.core.names import Namespace, SessionKey
 from fased.core.routing import RouteDecision
 from fased.core.sessions import SessionPolicy
+from fased.core.stored_session import Session
 from fased.store.router import sessions
 from fased.store.router.sessions import Wanted
 

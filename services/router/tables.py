@@ -1,10 +1,10 @@
-"""Routing tables, compiled from rows and Agents and kept while neither changes. Decides no route."""
+"""Routing tables, compiled from rows and Agents, kept while neither changes. Decides no route."""
 
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fased.api.policy.v1 import policy_service_pb2
+from fased.api.policy.v1 import policy_service_pb2, policy_service_pb2_grpc
 from fased.core.names import DEFAULT_AGENT, AgentId, Namespace, parse_resource_name
 from fased.core.route_table import RoutingTable, compile_table, with_agents
 from fased.store.router import bindings
@@ -36,9 +36,11 @@ class RoutingTables:
     change is seen late; only compiling is saved.
     """
 
-    def __init__(self, engine: AsyncEngine, agents_stub: object) -> None:
+    def __init__(
+        self, engine: AsyncEngine, agents: policy_service_pb2_grpc.AgentServiceAsyncStub
+    ) -> None:
         self._engine = engine
-        self._agents_stub = agents_stub
+        self._agents_stub = agents
         self._compiled: dict[Namespace, _Compiled] = {}
 
     async def read(self, namespace: Namespace) -> tuple[RoutingTable, tuple[KnownAgent, ...]]:
@@ -62,6 +64,11 @@ class RoutingTables:
         self._keep(namespace, _Compiled(routing.version, agents, table))
         return table, agents
 
+    def last_read(self, namespace: Namespace) -> tuple[RoutingTable, tuple[KnownAgent, ...]]:
+        """What `read` gave last, for the rest of one batch; raises KeyError before the first."""
+        compiled = self._compiled[namespace]
+        return compiled.table, compiled.agents
+
     def _keep(self, namespace: Namespace, compiled: _Compiled) -> None:
         if namespace not in self._compiled and len(self._compiled) >= MAX_NAMESPACES:
             del self._compiled[next(iter(self._compiled))]
@@ -71,7 +78,7 @@ class RoutingTables:
         found: list[KnownAgent] = []
         token = ""
         while True:
-            page = await self._agents_stub.ListAgents(  # type: ignore[attr-defined]
+            page = await self._agents_stub.ListAgents(
                 policy_service_pb2.ListAgentsRequest(
                     parent=f"namespaces/{namespace}", page_size=_PAGE, page_token=token
                 )

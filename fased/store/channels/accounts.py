@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fased.core.accounts import Account
 from fased.core.conversations import WEBCHAT
 from fased.core.names import AccountId, ChannelId, Namespace
-from fased.store.outbox import Connection
+from fased.store.database import Connection
 from fased.store.tables.channels import account, delivery, post
 
 

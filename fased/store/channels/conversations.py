@@ -12,7 +12,7 @@ import asyncpg
 from fased.core.conversations import Conversation, ConversationEvent, EventKind, PostState
 from fased.core.messages import MessageKind, Sender
 from fased.core.names import AgentId, Namespace, RunId, SessionKey
-from fased.store.outbox import Connection
+from fased.store.database import Connection
 
 _CONVERSATION = "id, namespace, agent_id, session_key, last_sequence, created_at"
 _EVENT = (

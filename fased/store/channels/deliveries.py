@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fased.core.delivery import Chunk, Delivery, DeliveryState, Outcome
 from fased.core.messages import OutboundMessage, Peer, PeerKind, Target, Thread, ThreadKind
 from fased.core.names import AccountId, ChannelId, Namespace, RunId
-from fased.store.outbox import Connection
+from fased.store.database import Connection
 from fased.store.tables.channels import delivery, delivery_chunk
 
 

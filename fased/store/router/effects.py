@@ -3,11 +3,8 @@
 from datetime import timedelta
 from uuid import UUID
 
-import asyncpg
-
 from fased.core.names import Namespace
-
-Connection = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+from fased.store.database import Connection
 
 
 async def claim_event(conn: Connection, namespace: Namespace, event_id: str) -> bool:

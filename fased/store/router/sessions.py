@@ -9,10 +9,9 @@ from datetime import datetime
 
 import asyncpg
 
-from fased.core.conversations import Session, distinct_key
 from fased.core.names import AgentId, Namespace, SessionId, SessionKey
-
-Connection = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+from fased.core.stored_session import Session, distinct_key
+from fased.store.database import Connection
 
 _COLUMNS = """namespace, session_key, identity, agent_id, session_id, title, base_key, active_key,
     channel, account_id, peer_id, model, created_at, last_message_at, closed_at"""
@@ -73,9 +72,7 @@ async def get_many(
     return {(session.namespace, session.session_key): session for session in found}
 
 
-async def touch(
-    conn: Connection, used: Sequence[tuple[Namespace, SessionKey, datetime]]
-) -> None:
+async def touch(conn: Connection, used: Sequence[tuple[Namespace, SessionKey, datetime]]) -> None:
     """Note when sessions last had a message; a later instant stays."""
     await conn.execute(
         """UPDATE router.session s SET last_message_at = u.at
@@ -104,9 +101,7 @@ async def renew(
     return None if row is None else _session(row)
 
 
-async def add_named(
-    conn: Connection, base: Session, key: SessionKey, title: str
-) -> Session | None:
+async def add_named(conn: Connection, base: Session, key: SessionKey, title: str) -> Session | None:
     """Make a named session under a base; None when the key is taken."""
     row = await conn.fetchrow(
         f"""INSERT INTO router.session (namespace, session_key, identity, agent_id, session_id,
@@ -148,9 +143,7 @@ async def slugs_under(conn: Connection, namespace: Namespace, base: SessionKey) 
     return {row["session_key"].rpartition(":")[2] for row in rows}
 
 
-async def activate(
-    conn: Connection, namespace: Namespace, base: SessionKey, active: str
-) -> None:
+async def activate(conn: Connection, namespace: Namespace, base: SessionKey, active: str) -> None:
     """Let messages of a base go to a named session, or with `""` to the base itself."""
     await conn.execute(
         "UPDATE router.session SET active_key = $3 WHERE namespace = $1 AND session_key = $2",

@@ -1,7 +1,17 @@
 """The tables of the `router` schema, as the migrations make them."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, Table, Text, UniqueConstraint, Uuid
-from sqlalchemy import func, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fased.store.tables.bus import outbox as outbox_table

@@ -10,6 +10,8 @@ from fased.store.router import bindings
 from fased.store.router.bindings import StoredBinding
 from services.router.commands.chat import Chat
 
+_CHATS = uuid.UUID("d3b0b6a2-0f0e-4a55-93b7-5b8f9a4b6c11")
+
 
 async def agent(chat: Chat, command: AgentCommand) -> str:
     """Show the Agent, list all, or let another one answer here."""
@@ -61,7 +63,7 @@ async def _bind(chat: Chat, agent_id: str) -> None:
         await bindings.lock(conn, chat.namespace)
         routing = await bindings.read(conn, chat.namespace)
         wanted = make_binding(
-            id=f"chat-{uuid.uuid5(uuid.NAMESPACE_URL, f'{chat.namespace}/{event.peer.id}').hex[:12]}",
+            id=f"chat-{uuid.uuid5(_CHATS, f'{chat.namespace}/{event.peer.id}').hex[:12]}",
             position=await bindings.next_position(conn, chat.namespace),
             agent_id=agent_id,
             channel=event.channel,

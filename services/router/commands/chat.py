@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
-from fased.core.conversations import Session
 from fased.core.messages import InboundEvent, Target
 from fased.core.names import AgentId, Namespace, SessionKey
+from fased.core.stored_session import Session
 from fased.process import Host
 from services.router.placing import Placed
 from services.router.tables import KnownAgent
@@ -33,8 +33,8 @@ class Services:
         """Stubs over the host's channels."""
         scheduler = host.client("scheduler")
         return cls(
-            scheduler_service_pb2_grpc.TaskServiceStub(scheduler),  # type: ignore[arg-type, call-overload]
-            scheduler_service_pb2_grpc.RunServiceStub(scheduler),  # type: ignore[arg-type, call-overload]
+            scheduler_service_pb2_grpc.TaskServiceStub(scheduler),
+            scheduler_service_pb2_grpc.RunServiceStub(scheduler),
         )
 
 

@@ -2,7 +2,7 @@
 
 from fased.core import sessions as core_sessions
 from fased.core.commands import Model, ModelAction, New, Reset, SessionAction, SessionCommand
-from fased.core.conversations import Session
+from fased.core.stored_session import Session
 from fased.store.router import sessions
 from services.router.commands.chat import Chat
 

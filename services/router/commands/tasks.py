@@ -4,6 +4,8 @@ under a request id derived from the event, so that a redelivered command does no
 
 from datetime import timedelta
 
+from fased.wire.run_views import run_from_pb
+
 from fased.api.scheduler.v1 import run_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.core import durations, run_text, task_text
@@ -14,7 +16,6 @@ from fased.core.runs import DEFAULT_RUN_FOR, checked_mode
 from fased.core.task_words import TaskDraft
 from fased.core.tasks import Task, TaskState
 from fased.wire.messages import target_to_pb
-from fased.wire.run_views import run_from_pb
 from fased.wire.tasks import TASKS, task_from_pb, task_to_pb
 from services.router.commands.chat import Chat
 
@@ -49,9 +50,7 @@ async def list_(chat: Chat, command: TaskList) -> str:
     )
     if not response.tasks:
         return "No tasks here yet. Make one: /task new every 1h <name>: <prompt>"
-    lines = [
-        f"- {task_text.compact(task_from_pb(task), chat.target)}" for task in response.tasks
-    ]
+    lines = [f"- {task_text.compact(task_from_pb(task), chat.target)}" for task in response.tasks]
     more = ["- … more; list them with: fased task list"] if response.next_page_token else []
     return "\n".join(["Tasks:", *lines, *more])
 
@@ -68,9 +67,7 @@ async def act(chat: Chat, command: TaskAction) -> str | None:
             await tasks.PauseTask(pb.PauseTaskRequest(name=name, request_id=request_id))
             return f"Paused **{task.name}**. Resume it with /task resume {_short(task)}."
         case TaskVerb.RESUME:
-            resumed = await tasks.ResumeTask(
-                pb.ResumeTaskRequest(name=name, request_id=request_id)
-            )
+            resumed = await tasks.ResumeTask(pb.ResumeTaskRequest(name=name, request_id=request_id))
             return _resumed(task_from_pb(resumed.task))
         case TaskVerb.CANCEL:
             await tasks.DeleteTask(pb.DeleteTaskRequest(name=name, request_id=request_id))

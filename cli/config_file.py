@@ -1,0 +1,129 @@
+"""`fased.json`: read from the state folder and made to stand. Decides which service gets which
+part; what the file may say is `core/configuration.py`.
+
+The file owns what it names, under `file:PATH`: a part that it no longer names is no longer there.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import json5
+
+from fased.api.policy.v1 import policy_service_pb2 as policy_pb
+from fased.api.policy.v1 import policy_service_pb2_grpc
+from fased.api.router.v1 import router_service_pb2 as router_pb
+from fased.api.router.v1 import router_service_pb2_grpc
+from fased.core.agents import AgentDefinition
+from fased.core.configuration import AgentEntry, Configuration, parse_configuration
+from fased.core.errors import InvalidArgument
+from fased.core.names import DEFAULT_NAMESPACE
+from fased.wire.agents import definition_to_pb
+from fased.wire.routes import binding_to_pb, session_policy_to_pb
+
+NAME = "fased.json"
+PARENT = f"namespaces/{DEFAULT_NAMESPACE}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A configuration file as it was read; one that is not there says nothing."""
+
+    path: Path
+    exists: bool
+    configuration: Configuration
+    names_session: bool = False
+
+    @property
+    def owner(self) -> str:
+        """What its rows are marked with."""
+        return f"file:{self.path}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the file says in vain or otherwise than meant, a sentence each."""
+        return [f"{self.path.name}: {each.message}" for each in self.configuration.warnings]
+
+
+def read(path: Path) -> ConfigFile:
+    """The file at `path`; raises InvalidArgument with the line or the field that is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ConfigFile(path, False, Configuration())
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _unreadable(path, str(exc)) from exc
+    document = decode(text, path)
+    if not isinstance(document, dict):
+        raise _unreadable(path, "it is no object { … }")
+    try:
+        configuration = parse_configuration(document)
+    except InvalidArgument as exc:
+        raise InvalidArgument(
+            f"{path}: {exc.message}", reason=exc.reason, metadata=exc.metadata
+        ) from exc
+    return ConfigFile(path, True, configuration, "session" in document)
+
+
+def decode(text: str, path: Path) -> Any:
+    """The values of a JSON5 text; raises InvalidArgument with the place that is wrong."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass  # comments, trailing commas, bare keys: JSON5, whose pure-Python parser is slow
+    try:
+        return json5.loads(text)
+    except ValueError as exc:
+        raise _unreadable(path, str(exc)) from exc
+
+
+async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> None:
+    """Make the file's Agents, bindings and session policy stand, and those it dropped go.
+
+    Raises FailedPrecondition when another owner has one of them.
+    """
+    configuration = config.configuration
+    agents = policy_service_pb2_grpc.AgentServiceStub(channel)
+    await agents.ApplyAgents(
+        policy_pb.ApplyAgentsRequest(
+            parent=PARENT,
+            managed_by=config.owner,
+            agents=[
+                definition_to_pb(DEFAULT_NAMESPACE, entry.id, _definition(entry))
+                for entry in configuration.agents
+            ],
+            default_model=configuration.agents_model.primary,
+            set_default_model=config.exists,
+        )
+    )
+    routes = router_service_pb2_grpc.RouteServiceStub(channel)
+    await routes.ApplyRouting(
+        router_pb.ApplyRoutingRequest(
+            parent=PARENT,
+            managed_by=config.owner,
+            bindings=[
+                binding_to_pb(DEFAULT_NAMESPACE, binding) for binding in configuration.bindings
+            ],
+            session=session_policy_to_pb(configuration.session) if config.names_session else None,
+        )
+    )
+
+
+def _definition(entry: AgentEntry) -> AgentDefinition:
+    return AgentDefinition(
+        display_name=entry.name,
+        model=entry.model.primary,
+        fallback_models=entry.model.fallbacks,
+        model_roles=dict(entry.models),
+        system_prompt=entry.system_prompt,
+        workspace=entry.workspace,
+        is_default=entry.is_default,
+    )
+
+
+def _unreadable(path: Path, why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"cannot read {path}: {why}", reason="CONFIG_UNREADABLE", metadata={"field": str(path)}
+    )

@@ -1,0 +1,93 @@
+"""Follows what runs show while they go on, for WebChat. Decides nothing itself; what is lost is
+not missed, since every end of a run is said through its delivery.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from fased.api.types.v1 import message_pb2
+from fased.bus import topics
+from fased.core.conversations import (
+    WEBCHAT,
+    ConversationEvent,
+    EventKind,
+    conversation_id_of,
+    next_post_state,
+    post_id_of,
+)
+from fased.core.names import Namespace, RunId
+from fased.process import Host
+from fased.store import background
+from fased.store.channels import conversations
+from fased.wire.messages import target_from_pb
+from services.channels.watchers import Watchers, hint_name
+
+RETRY_S = 1.0
+
+logger = structlog.get_logger(__name__)
+
+
+class Progress:
+    """The tail of fased.run-progress.v1."""
+
+    def __init__(self, host: Host, watchers: Watchers) -> None:
+        self._host = host
+        self._watchers = watchers
+
+    async def run(self) -> None:
+        """Follow until the process stops."""
+        async with background.beside(self._keep_following(), "channels-progress"):
+            await self._host.stop.wait()
+
+    async def show(self, progress: message_pb2.RunProgress) -> None:
+        """Show one step of progress in its conversation, if it is one of WebChat."""
+        target = target_from_pb(progress.target)
+        conversation_id = conversation_id_of(target)
+        if target.channel != WEBCHAT or conversation_id is None:
+            return
+        namespace = Namespace(progress.namespace)
+        post_id = post_id_of(namespace, conversation_id, progress.event_id)
+        if progress.kind == message_pb2.PROGRESS_KIND_PARTIAL:
+            partial = ConversationEvent(
+                sequence=0,
+                kind=EventKind.PARTIAL,
+                message_id="",
+                created_at=datetime.now(UTC),
+                text=progress.text,
+                post_id=post_id,
+                run_id=RunId(progress.run_id),
+            )
+            self._watchers.offer(namespace, conversation_id, partial)
+        elif post_id:
+            await self._mark_started(namespace, conversation_id, post_id, RunId(progress.run_id))
+
+    async def _mark_started(
+        self, namespace: Namespace, conversation_id: UUID, post_id: str, run_id: RunId
+    ) -> None:
+        async with self._host.database.queue.acquire() as conn, conn.transaction():
+            conversation = await conversations.lock(conn, namespace, conversation_id)
+            if conversation is None:
+                return
+            current = await conversations.post_state(conn, conversation, post_id)
+            state = next_post_state(current, None) if current else None
+            if state is None:
+                return
+            await conversations.set_post_state(conn, conversation, post_id, state, run_id)
+        self._host.hints.send(hint_name(namespace, conversation_id))
+
+    async def _keep_following(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except Exception as exc:
+                # Progress may be lost, but must not end a process that delivers.
+                logger.warning("progress_interrupted", exc_info=exc)
+                await asyncio.sleep(RETRY_S)
+
+    async def _follow(self) -> None:
+        async with self._host.bus.tail([topics.RUN_PROGRESS]) as records:
+            async for record in records:
+                await self.show(message_pb2.RunProgress.FromString(record.value))

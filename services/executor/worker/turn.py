@@ -1,0 +1,319 @@
+"""One run, from its lease to its end: preflight, collect, act, keep, append.
+
+Decides the order of effects (design §4.3): what a model answered is checkpointed under the lease,
+then appended to the transcript, then completed. A run that comes back with its answer checkpointed
+never calls a model again. What is allowed, what a model is shown and what a failure means is
+decided in `fased/core`.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from fased.api.executor.v1 import executor_service_pb2 as executor_pb
+from fased.api.executor.v1.executor_service_pb2_grpc import TranscriptServiceAsyncStub
+from fased.api.policy.v1 import policy_service_pb2 as policy_pb
+from fased.api.policy.v1.agent_pb2 import Agent
+from fased.api.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+from fased.api.scheduler.v1 import queue_service_pb2 as queue_pb
+from fased.api.scheduler.v1 import run_pb2
+from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
+from fased.core import context, runs
+from fased.core.errors import FasedError
+from fased.core.findings import Finding
+from fased.core.model_failures import ModelFailure, unusable_answer
+from fased.core.models import ModelChoice
+from fased.core.queue import LeasedRun
+from fased.core.runs import ExecutionMode, Outcome, Retry, RunClass, RunResult
+from fased.core.transcripts import (
+    MAX_TEXT_CHARS,
+    TranscriptEntry,
+    is_silent,
+    storable,
+    turn_entries,
+)
+from fased.wire.transcripts import entry_from_pb, entry_to_pb
+from services.executor.models.port import ModelCall
+from services.executor.models.registry import Models
+from services.executor.settings import WorkerSettings
+from services.executor.worker.calls import persistently
+from services.executor.worker.leases import Lease
+from services.executor.worker.progress import Progress
+
+ACT = "act"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the act step left: its checkpoint's value. `model` is empty where none was asked."""
+
+    text: str
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run ends; `deliver` says whether its text goes to its target."""
+
+    outcome: Outcome
+    result: RunResult
+    deliver: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """The run is tried again after this long; `reason` says why the attempt failed."""
+
+    after: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The run is no longer this worker's."""
+
+
+Ending = Finished | PutOff | Dropped
+
+
+class Turn:
+    """Carries runs out, each on its own; it keeps nothing between them."""
+
+    def __init__(
+        self,
+        queue: QueueServiceAsyncStub,
+        policy: PolicyServiceAsyncStub,
+        transcripts: TranscriptServiceAsyncStub,
+        progress: Progress,
+        models: Models,
+        settings: WorkerSettings,
+    ) -> None:
+        self._queue = queue
+        self._policy = policy
+        self._transcripts = transcripts
+        self._progress = progress
+        self._models = models
+        self._settings = settings
+
+    async def carry_out(self, lease: Lease) -> Ending:
+        """Bring a run to its end, or to where it must wait, within its deadline."""
+        self._progress.started(lease.run)
+        deadline = asyncio.timeout(max(0.0, lease.left().total_seconds()))
+        try:
+            async with deadline:
+                return await self._steps(lease)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            message = "The run reached its deadline and was stopped."
+            return Finished(Outcome.TIMED_OUT, RunResult(reason="DEADLINE", message=message))
+        except FasedError as exc:
+            return _failed(exc)
+        finally:
+            self._progress.ended(lease.run)
+
+    async def _steps(self, lease: Lease) -> Ending:
+        run = lease.run
+        answer = _kept_answer(run)
+        if answer is None:
+            found = await self._find_answer(lease)
+            if not isinstance(found, Answer):
+                return found
+            answer = await self._keep(run, found)
+            if answer is None:
+                return Dropped()
+        await self._append(run, answer)
+        return _succeeded(run, answer)
+
+    async def _find_answer(self, lease: Lease) -> Answer | Ending:
+        """Preflight, then what the mode asks for."""
+        run = lease.run
+        decision = await self._decide(run)
+        if not decision.allowed:
+            found = decision.finding
+            return _blocked(Finding(found.reason, found.message, found.setup_target))
+        match run.body.mode:
+            case ExecutionMode.NO_MODEL:
+                return Answer(storable(run.body.prompt))
+            case ExecutionMode.AGENT_TURN:
+                choices = self._choices(decision, run)
+                if isinstance(choices, Finding):
+                    return _blocked(choices)
+                messages = await self._collect(run, decision.agent)
+                return await self._act(lease, choices, messages)
+            case ExecutionMode.SKILL_ONLY | ExecutionMode.AUTO as mode:
+                return _blocked(
+                    Finding(
+                        "MODE_UNAVAILABLE",
+                        f"Mode {mode} cannot be carried out yet; use agent-turn or no-model.",
+                        "mode",
+                    )
+                )
+            case never:
+                assert_never(never)
+
+    async def _decide(self, run: LeasedRun) -> policy_pb.DecideResponse:
+        request = policy_pb.DecideRequest(
+            namespace=run.namespace,
+            agent_id=run.body.agent_id,
+            mode=run.body.mode,
+            model=run.body.model,
+        )
+        return await persistently(lambda: self._policy.Decide(request))
+
+    def _choices(
+        self, decision: policy_pb.DecideResponse, run: LeasedRun
+    ) -> list[ModelChoice] | Finding:
+        """The model decided on, then the Agent's fallbacks; an explicit model has none."""
+        refs = [decision.model]
+        if not run.body.model:
+            refs += decision.agent.fallback_models
+        chosen = [self._models.choose(ref, run.body.agent_id) for ref in refs]
+        usable = [each for each in chosen if isinstance(each, ModelChoice)]
+        return usable or next(each for each in chosen if isinstance(each, Finding))
+
+    async def _collect(self, run: LeasedRun, agent: Agent) -> tuple[context.ModelMessage, ...]:
+        """What the model is shown."""
+        name = agent.display_name or run.body.agent_id
+        return context.turn_messages(
+            agent.system_prompt or context.default_system_prompt(name),
+            await self._history(run),
+            run.body,
+            token_cap=self._settings.context_tokens,
+        )
+
+    async def _history(self, run: LeasedRun) -> list[TranscriptEntry]:
+        if not self._settings.context_entries:
+            return []
+        request = executor_pb.ListTranscriptRequest(
+            parent=f"namespaces/{run.namespace}",
+            session_key=run.body.session_key,
+            session_id=run.body.session_id,
+            page_size=self._settings.context_entries,
+        )
+        page = await persistently(lambda: self._transcripts.ListTranscript(request))
+        return [entry_from_pb(each) for each in page.entries]
+
+    async def _act(
+        self,
+        lease: Lease,
+        choices: Sequence[ModelChoice],
+        messages: tuple[context.ModelMessage, ...],
+    ) -> Answer | Ending:
+        """The first answer that one of the models gives, or what the first failure leads to."""
+        endings: list[Ending] = []
+        for choice in choices:
+            outcome = await self._ask(lease, ModelCall(choice, messages, lease.run.run_id))
+            if isinstance(outcome, Answer):
+                return outcome
+            endings.append(outcome)
+        return endings[0]
+
+    async def _ask(self, lease: Lease, call: ModelCall) -> Answer | Ending:
+        """One model's answer; a message's run tries again here, a task's is put off."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._stream(lease.run, call)
+            except ModelFailure as failure:
+                if lease.run.run_class is not RunClass.MESSAGE:
+                    return _after_attempt(lease.run, failure)
+                step = runs.next_message_try(
+                    failure.failure, tries, lease.left(), failure.retry_after
+                )
+                if not isinstance(step, Retry):
+                    return _failed(failure)
+            await asyncio.sleep(step.after.total_seconds())
+
+    async def _stream(self, run: LeasedRun, call: ModelCall) -> Answer:
+        text, input_tokens, output_tokens = "", 0, 0
+        async with aclosing(self._models.stream(call)) as parts:
+            async for part in parts:
+                input_tokens = part.input_tokens or input_tokens
+                output_tokens = part.output_tokens or output_tokens
+                if part.text:
+                    text += part.text
+                    self._progress.partial(run, text)
+                if len(text) > MAX_TEXT_CHARS:
+                    break
+        kept = storable(text)
+        if not kept.strip():
+            raise unusable_answer(call.choice, "gave an empty answer")
+        return Answer(kept, call.choice.ref, input_tokens, output_tokens)
+
+    async def _keep(self, run: LeasedRun, answer: Answer) -> Answer | None:
+        """The answer that stands for this run; None when the run is no longer ours."""
+        request = queue_pb.PutCheckpointRequest(
+            run_id=run.run_id,
+            epoch=run.epoch,
+            checkpoint=run_pb2.Checkpoint(step=ACT, value_json=json.dumps(asdict(answer))),
+        )
+        stored = await persistently(lambda: self._queue.PutCheckpoint(request))
+        if stored.result != queue_pb.WRITE_RESULT_WRITTEN:
+            return None
+        return _answer(stored.checkpoint.value_json)
+
+    async def _append(self, run: LeasedRun, answer: Answer) -> None:
+        entries = turn_entries(run.body, run.run_id, ACT, answer.text, asked=bool(answer.model))
+        request = executor_pb.AppendTranscriptRequest(
+            namespace=run.namespace, entries=map(entry_to_pb, entries)
+        )
+        await persistently(lambda: self._transcripts.AppendTranscript(request))
+
+
+def _kept_answer(run: LeasedRun) -> Answer | None:
+    for checkpoint in run.checkpoints:
+        if checkpoint.step == ACT:
+            return _answer(checkpoint.value_json)
+    return None
+
+
+def _answer(value_json: str) -> Answer:
+    return Answer(**json.loads(value_json))
+
+
+def _succeeded(run: LeasedRun, answer: Answer) -> Finished:
+    result = RunResult(
+        text=answer.text,
+        model=answer.model,
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+    )
+    deliver = run.body.target is not None and not is_silent(answer.text)
+    return Finished(Outcome.SUCCEEDED, result, deliver)
+
+
+def _blocked(finding: Finding) -> Finished:
+    return Finished(
+        Outcome.BLOCKED,
+        RunResult(
+            reason=finding.reason, message=finding.message, setup_target=finding.setup_target
+        ),
+    )
+
+
+def _failed(error: FasedError) -> Finished:
+    return Finished(
+        Outcome.FAILED,
+        RunResult(
+            reason=error.reason,
+            message=error.message,
+            setup_target=error.metadata.get("setup_target", ""),
+        ),
+    )
+
+
+def _after_attempt(run: LeasedRun, failure: ModelFailure) -> Ending:
+    """What a task's run does after an attempt that failed."""
+    step = runs.next_task_attempt(failure.failure, run.attempts + 1, random.random())
+    if not isinstance(step, Retry):
+        return _failed(failure)
+    return PutOff(max(step.after, failure.retry_after or timedelta(0)), failure.reason)

@@ -1,0 +1,134 @@
+"""What becomes of inbound events: a command is carried out, any other message becomes a run.
+
+Decides only the order of the two; routes are `core/routing.py`, sessions `placing.py`, commands
+`commands/`. A batch is of one partition and in order, so a command comes after the messages
+before it were enqueued and before the next are placed.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from fased.api.scheduler.v1 import queue_service_pb2 as queue_pb
+from fased.api.scheduler.v1 import queue_service_pb2_grpc
+from fased.api.types.v1 import message_pb2
+from fased.bus.port import Received
+from fased.core import routing
+from fased.core.command_words import parse_command
+from fased.core.commands import Command
+from fased.core.errors import FasedError, InvalidArgument
+from fased.core.messages import InboundEvent
+from fased.core.names import Namespace
+from fased.core.runs import (
+    ExecutionMode,
+    NewRun,
+    RunBody,
+    RunClass,
+    RunInput,
+    Trigger,
+    session_lane,
+)
+from fased.process import Host
+from fased.wire.messages import inbound_from_pb
+from fased.wire.runs import new_run_to_pb
+from services.router.commands.carry_out import carry_out
+from services.router.commands.chat import Services, target_of
+from services.router.placing import Placed, Routed, place
+from services.router.tables import KnownAgent, RoutingTables
+
+_TRACE = ("traceparent", "tracestate")
+
+logger = structlog.get_logger()
+
+
+class Inbound:
+    """The effect of the inbound consumer."""
+
+    def __init__(self, host: Host, tables: RoutingTables) -> None:
+        self._host = host
+        self._tables = tables
+        self._services = Services.of(host)
+        self._queue = queue_service_pb2_grpc.QueueServiceStub(host.client("scheduler"))
+
+    async def __call__(self, records: Sequence[Received]) -> None:
+        """Route a batch of one partition; raises what makes the batch come again."""
+        waiting: list[tuple[Routed, Received]] = []
+        known: dict[Namespace, tuple[KnownAgent, ...]] = {}
+        for record in records:
+            event = inbound_from_pb(message_pb2.InboundEvent.FromString(record.value))
+            routed, known[event.namespace] = await self._route(event, known)
+            command = _command(event)
+            if command is None:
+                waiting.append((routed, record))
+                continue
+            await self._enqueue(waiting)
+            waiting = []
+            [placed] = await place(self._host.database.queue, [routed])
+            agents = known.pop(event.namespace)  # a command may change what routing knows
+            await carry_out(self._host, self._services, placed, agents, command)
+        await self._enqueue(waiting)
+
+    async def _route(
+        self, event: InboundEvent, known: dict[Namespace, tuple[KnownAgent, ...]]
+    ) -> tuple[Routed, tuple[KnownAgent, ...]]:
+        table, agents = (
+            await self._tables.read(event.namespace)
+            if event.namespace not in known
+            else self._tables.last_read(event.namespace)
+        )
+        decision = routing.resolve_route(table, routing.route_input(event))
+        for finding in decision.findings:
+            logger.warning(
+                "route_odd", namespace=event.namespace, reason=finding.reason, why=finding.message
+            )
+        return Routed(event, decision, table.session), agents
+
+    async def _enqueue(self, waiting: Sequence[tuple[Routed, Received]]) -> None:
+        placed = await place(self._host.database.queue, [routed for routed, _ in waiting])
+        if not placed:
+            return
+        items = [
+            queue_pb.EnqueueItem(
+                namespace=each.routed.event.namespace,
+                key=each.routed.event.event_id,
+                runs=[new_run_to_pb(_run(each, _trace(record)))],
+            )
+            for each, (_, record) in zip(placed, waiting, strict=True)
+        ]
+        await self._queue.EnqueueRuns(queue_pb.EnqueueRunsRequest(items=items))
+
+
+def _command(event: InboundEvent) -> Command | FasedError | None:
+    try:
+        return parse_command(event.text)
+    except InvalidArgument as exc:
+        return exc
+
+
+def _run(placed: Placed, trace: dict[str, str]) -> NewRun:
+    event, session = placed.routed.event, placed.session
+    return NewRun(
+        namespace=event.namespace,
+        lane=session_lane(session.session_key),
+        run_class=RunClass.MESSAGE,
+        body=RunBody(
+            agent_id=placed.routed.decision.agent_id,
+            session_key=session.session_key,
+            session_id=session.session_id,
+            mode=ExecutionMode.AGENT_TURN,
+            trigger=Trigger.MESSAGE,
+            inputs=(
+                RunInput(
+                    event.event_id, event.text, event.sender, event.received_at, event.reply_to
+                ),
+            ),
+            target=target_of(event),
+            model=session.model,
+            correlation_id=event.event_id,
+            trace=trace,
+        ),
+    )
+
+
+def _trace(record: Received) -> dict[str, str]:
+    return {name: record.headers[name] for name in _TRACE if name in record.headers}

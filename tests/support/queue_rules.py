@@ -1,0 +1,138 @@
+"""The calls that the queue's state machines make, over the model alone or beside a database.
+
+Decides which calls are drawn; `apply` decides whom they are made to.
+"""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fased.core.runs import LiveState, Outcome
+from tests.support.queue_model import HEADS, Queue, answer
+
+KEYS = tuple(f"k{n}" for n in range(40))
+LANES = ("a", "b", "c")
+WORKERS = ("one", "two")
+ENDS = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.BLOCKED)
+Call = tuple[str, dict[str, Any]]
+
+pick = st.integers(0, 10_000)
+maybe_wait = st.sampled_from((None, 1, 2))
+
+
+def chosen(options: list[Any], index: int) -> Any:
+    """One of the options; drawn by number, so that a shrunk example keeps its meaning."""
+    return options[index % len(options)]
+
+
+class QueueRules(RuleBasedStateMachine):
+    """One call at a time; every lease ever given, dead ones too, may speak again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Queue()
+        self.leases: list[tuple[int, int, int]] = []
+        self.made: set[int] = set()
+
+    def apply(self, call: Call) -> Any:
+        """Make a call and answer with its result."""
+        return answer(getattr(self.model, call[0]), **call[1])
+
+    def note(self, call: Call, result: Any) -> None:
+        """Remember the runs and leases that a call made."""
+        if call[0] == "enqueue" and not isinstance(result, str):
+            self.made.update(result[0])
+        if call[0] == "claim" and not isinstance(result, str):
+            self.leases += [
+                (run_id, epoch, self.model.live[run_id].wake_seq) for run_id, epoch in result
+            ]
+
+    def do(self, name: str, **kwargs: Any) -> None:
+        """Make a call and remember what it made."""
+        self.note((name, kwargs), self.apply((name, kwargs)))
+
+    def worker_call(self, kind: str, lease: int, n: int) -> Call:
+        """A write by whoever holds, or once held, a lease."""
+        run_id, epoch, wake_seq = chosen(self.leases[-8:], lease)
+        held: dict[str, Any] = {"run_id": run_id, "epoch": epoch}
+        match kind:
+            case "complete":
+                held["outcome"] = chosen(list(ENDS), n)
+            case "park":
+                held |= {"wake_seq": wake_seq, "wake_in": (None, 1, 2)[n % 3]}
+            case "reschedule":
+                held["delay"] = 1 + n % 2
+            case "checkpoint":
+                held |= {"step": f"act/{n % 2}", "value": f'"{n}"'}
+            case "enqueue":
+                lane = f"child:{run_id}:{n % 2}"
+                return "enqueue", {
+                    "key": f"{lane}:{epoch}",
+                    "lanes": (lane,),
+                    "parent": (run_id, epoch),
+                }
+        return kind, held
+
+    def run_call(self, kind: str, n: int) -> Call:
+        """A person's word about any run, live or ended."""
+        return kind, {"run_id": chosen(sorted(self.made), n)}
+
+    @rule(
+        key=st.sampled_from(KEYS),
+        lanes=st.lists(st.sampled_from(LANES), min_size=1, max_size=2).map(tuple),
+        delay=st.sampled_from((0, 0, 0, 2)),
+    )
+    def enqueue(self, key: str, lanes: tuple[str, ...], delay: int) -> None:
+        self.do("enqueue", key=key, lanes=lanes, delay=delay)
+
+    @rule(worker=st.sampled_from(WORKERS), max_runs=st.integers(1, 3))
+    def claim(self, worker: str, max_runs: int) -> None:
+        self.do("claim", worker=worker, max_runs=max_runs)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def heartbeat(self, worker: str) -> None:
+        self.do("heartbeat", worker=worker)
+
+    @precondition(lambda self: self.leases)
+    @rule(
+        kind=st.sampled_from(
+            ("complete", "complete", "park", "release", "reschedule", "checkpoint", "enqueue")
+        ),
+        lease=pick,
+        n=pick,
+    )
+    def worker_speaks(self, kind: str, lease: int, n: int) -> None:
+        name, kwargs = self.worker_call(kind, lease, n)
+        self.do(name, **kwargs)
+
+    @precondition(lambda self: self.made)
+    @rule(kind=st.sampled_from(("cancel", "wake", "retry")), n=pick)
+    def person_speaks(self, kind: str, n: int) -> None:
+        name, kwargs = self.run_call(kind, n)
+        self.do(name, **kwargs)
+
+    @rule(ticks=st.integers(1, 3))
+    def time_passes(self, ticks: int) -> None:
+        self.model.now += ticks
+
+    @rule(tick=st.sampled_from(("recover", "return_due", "wake_expired")))
+    def tick(self, tick: str) -> None:
+        self.do(tick)
+
+    @invariant()
+    def one_head_a_lane_and_first_in_first_out(self) -> None:
+        runs = list(self.model.live.values())
+        for lane in {run.lane for run in runs}:
+            heads = [run for run in runs if run.lane == lane and run.state in HEADS]
+            waiting = [
+                run.seq for run in runs if run.lane == lane and run.state is LiveState.WAITING
+            ]
+            assert len(heads) <= 1
+            assert not waiting or (heads and heads[0].seq < min(waiting))
+
+    @invariant()
+    def enqueued_is_history_and_live(self) -> None:
+        live, ended = set(self.model.live), set(self.model.ended)
+        assert not live & ended
+        assert live | ended == self.made
