@@ -95,7 +95,7 @@ async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> None:
                 for entry in configuration.agents
             ],
             default_model=configuration.agents_model.primary,
-            set_default_model=config.exists,
+            set_default_model=True,
         )
     )
     routes = router_service_pb2_grpc.RouteServiceStub(channel)

@@ -255,13 +255,13 @@ class PgLogConsumer:
                 members = await buslog.heartbeat(conn, self._group, self._member, self._lease)
             if members is None:
                 members = await self._join(conn)
+            self._beat_at = began_at
             assert self._member is not None
             wanted = assignment.share(members, self._member, self._partitions)
             await self._give_up(conn, wanted)
             ended = may_reap and any(member.is_expired for member in members)
             if ended or wanted - self._owned.keys():
                 await self._claim(conn, reap=may_reap)
-        self._beat_at = began_at
 
     async def _join(self, conn: Connection) -> list[buslog.Member]:
         if self._member is not None:

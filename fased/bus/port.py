@@ -89,8 +89,8 @@ class Consumer(Protocol):
         ...
 
 
-class Bus(Protocol):
-    """A bus; at-least-once for consumers, best effort for tails."""
+class Publisher(Protocol):
+    """The half of a bus that takes records."""
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Append the records in order; returns when they are durable.
@@ -99,6 +99,10 @@ class Bus(Protocol):
         that the records are durable: they may be, so a repeat may double them.
         """
         ...
+
+
+class Bus(Publisher, Protocol):
+    """A bus; at-least-once for consumers, best effort for tails."""
 
     def consumer(
         self,

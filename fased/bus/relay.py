@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from fased.bus import cloudevents
-from fased.bus.port import Bus, Record
+from fased.bus.port import Publisher, Record
 from fased.store import notify, outbox
 from fased.store.outbox import OutboxRow
 from fased.telemetry import metrics
@@ -31,7 +31,7 @@ logger = structlog.get_logger(__name__)
 
 async def run_relay(
     pool: "asyncpg.Pool[asyncpg.Record]",
-    bus: Bus,
+    bus: Publisher,
     schema: str,
     hints: notify.Hints,
     *,
@@ -64,7 +64,7 @@ async def run_relay(
 
 
 async def relay_once(
-    pool: "asyncpg.Pool[asyncpg.Record]", bus: Bus, schema: str, turn: int = 0
+    pool: "asyncpg.Pool[asyncpg.Record]", bus: Publisher, schema: str, turn: int = 0
 ) -> int:
     """One pass over the shards that no other relay holds, beginning at shard `turn`.
 

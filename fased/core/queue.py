@@ -156,6 +156,15 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True)
+class RunDelivery:
+    """What became of one delivery of a run's result: `state` is pending, sent, unknown or failed."""
+
+    delivery_id: str
+    state: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RunCursor:
     """Where a page of runs ended: at a live run (`ended_at` None), or at one of history."""
 

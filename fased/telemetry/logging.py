@@ -24,9 +24,9 @@ _SECRET_SHAPES = (
     # user:password@ of any URL
     (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"), REDACTED),
     (re.compile(r"\b(Bearer|Basic)\s+[\w\-.~+/]+=*", re.IGNORECASE), rf"\1 {REDACTED}"),
-    # OpenAI, Anthropic, Slack, GitHub; then a Telegram bot's
+    # OpenAI, Anthropic, Slack, GitHub; then a Telegram bot's, which follows a letter in its URL
     (re.compile(r"\b(?:sk|xox[abprs]|gh[pousr])[-_][\w\-]{10,}"), REDACTED),
-    (re.compile(r"\b\d{6,12}:[A-Za-z0-9_\-]{30,}"), REDACTED),
+    (re.compile(r"(?<!\d)\d{6,12}:[A-Za-z0-9_\-]{30,}"), REDACTED),
     (re.compile(r"(?<=[?&])((?:access_|api_)?(?:token|key)|secret)=[^&\s\"']+"), rf"\1={REDACTED}"),
 )
 # Libraries that tell every request or statement at the level we log at.

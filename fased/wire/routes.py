@@ -9,11 +9,11 @@ from fased.core.messages import PeerKind
 from fased.core.names import Namespace, resource_name
 from fased.core.route_explain import Candidate
 from fased.core.routing import RouteDecision, RouteInput
-from fased.core.sessions import DmScope, SessionPolicy
+from fased.core.sessions import DmScope, ResetPolicy, SessionKind, SessionPolicy
 from fased.core.stored_session import Session
 from fased.wire.findings import finding_to_pb
 from fased.wire.messages import attachment_from_pb, peer_from_pb, thread_from_pb
-from fased.wire.times import to_timestamp
+from fased.wire.times import from_duration, to_duration, to_timestamp
 
 BINDINGS = "bindings"
 SESSIONS = "sessions"
@@ -74,12 +74,21 @@ def binding_from_pb(binding: binding_pb2.Binding, binding_id: str, position: int
 
 
 def session_policy_to_pb(policy: SessionPolicy) -> binding_pb2.SessionPolicy:
-    """A session policy, without its reset rules."""
+    """A session policy."""
     return binding_pb2.SessionPolicy(
         dm_scope=policy.dm_scope,
         identity_links=[
             binding_pb2.IdentityLink(name=name, ids=ids)
             for name, ids in policy.identity_links.items()
+        ],
+        resets=[
+            binding_pb2.ResetRule(
+                kind=kind,
+                daily_hour=rule.daily_hour,
+                timezone=rule.zone,
+                idle=to_duration(rule.idle),
+            )
+            for kind, rule in policy.reset.items()
         ],
     )
 
@@ -90,6 +99,15 @@ def session_policy_from_pb(policy: binding_pb2.SessionPolicy) -> SessionPolicy:
     return SessionPolicy(
         dm_scope=DmScope(policy.dm_scope) if policy.dm_scope in known else DmScope.MAIN,
         identity_links={link.name: tuple(link.ids) for link in policy.identity_links},
+        reset={SessionKind(rule.kind): _reset_from_pb(rule) for rule in policy.resets},
+    )
+
+
+def _reset_from_pb(rule: binding_pb2.ResetRule) -> ResetPolicy:
+    return ResetPolicy(
+        daily_hour=rule.daily_hour if rule.HasField("daily_hour") else None,
+        zone=rule.timezone or "UTC",
+        idle=from_duration(rule, "idle"),
     )
 
 

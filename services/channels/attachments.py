@@ -22,8 +22,8 @@ class Attachments:
     """Agents and sessions, as the services that own them know them."""
 
     def __init__(self, host: Host) -> None:
-        self._agents = policy_service_pb2_grpc.AgentServiceStub(host.client("policy"))  # type: ignore[call-overload]
-        self._sessions = router_service_pb2_grpc.SessionServiceStub(host.client("router"))  # type: ignore[call-overload]
+        self._agents = policy_service_pb2_grpc.AgentServiceStub(host.client("policy"))
+        self._sessions = router_service_pb2_grpc.SessionServiceStub(host.client("router"))
 
     async def resolve(
         self, namespace: Namespace, agent: str, session: str

@@ -1,15 +1,12 @@
 """What the executor is told by its environment. Decides units and defaults."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fased.settings import PREFIX, SharedSettings
+from fased.settings import SharedSettings
 
 
-class WorkerSettings(BaseSettings):
-    """How one worker leases and acts."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+class Settings(SharedSettings):
+    """How its worker leases and acts; `grace_s` is what its runs have to end in at a stop."""
 
     run_concurrency: int = Field(
         default=8, ge=1, le=1000, description="Runs that one worker carries out at once."
@@ -30,10 +27,3 @@ class WorkerSettings(BaseSettings):
     lease_wait_s: float = Field(
         default=20.0, gt=0, le=30, description="Seconds to wait for a run in one call."
     )
-    grace_s: float = Field(
-        default=10.0, ge=0, description="Seconds that runs under way have to end in at a stop."
-    )
-
-
-class Settings(SharedSettings, WorkerSettings):
-    """The executor as a process of its own."""

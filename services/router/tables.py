@@ -37,7 +37,7 @@ class RoutingTables:
     """
 
     def __init__(
-        self, engine: AsyncEngine, agents: policy_service_pb2_grpc.AgentServiceAsyncStub
+        self, engine: AsyncEngine, agents: "policy_service_pb2_grpc.AgentServiceAsyncStub"
     ) -> None:
         self._engine = engine
         self._agents_stub = agents

@@ -16,7 +16,7 @@ from fased.core.errors import (
     NotFound,
     PermissionDenied,
 )
-from tests.support.services import acting
+from tests.support.calls import acting
 from tests.support.webchat import answer, open_webchat
 
 POSTED = conversation_pb2.CONVERSATION_EVENT_KIND_POSTED
@@ -146,7 +146,7 @@ async def test_history_pages_go_back_to_the_beginning(database_url: str) -> None
         conversation = await webchat.open()
         for number in range(7):
             await webchat.post(conversation, f"m-{number}", f"text {number}")
-        pages, token = [], ""
+        token, pages = "", list[list[int]]()
         while not pages or token:
             request = pb.ListEventsRequest(name=conversation.name, page_size=3, page_token=token)
             page = await webchat.chat.ListEvents(request)

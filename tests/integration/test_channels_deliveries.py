@@ -11,7 +11,7 @@ from fased.bus import topics
 from fased.bus.port import Record
 from fased.core.errors import NotFound
 from fased.core.messages import MessageKind
-from tests.support.services import eventually
+from tests.support.calls import eventually
 from tests.support.webchat import WebChat, answer, open_webchat
 
 SENT = delivery_pb2.DELIVERY_STATE_SENT
@@ -24,6 +24,7 @@ async def delivery_of(webchat: WebChat, delivery_id: str) -> delivery_pb2.Delive
     name = f"namespaces/default/deliveries/{delivery_id}"
 
     async def taken_in() -> delivery_pb2.Delivery | None:
+        found: pb.GetDeliveryResponse
         try:
             found = await webchat.deliveries.GetDelivery(pb.GetDeliveryRequest(name=name))
         except NotFound:
@@ -128,7 +129,8 @@ async def test_deliveries_are_listed_latest_first_by_page_and_state(database_url
         for message in (*sent, failed):
             await webchat.publish(message)
             await delivery_of(webchat, message.id)
-        parent, token, listed = "namespaces/default", "", []
+        parent, token = "namespaces/default", ""
+        listed: list[str] = []
         while not listed or token:
             page = await webchat.deliveries.ListDeliveries(
                 pb.ListDeliveriesRequest(parent=parent, page_size=2, page_token=token)

@@ -11,7 +11,8 @@ from fased.api.channels.v1 import conversation_pb2
 from fased.api.types.v1 import message_pb2
 from fased.core.errors import InvalidArgument, NotFound
 from services.channels.service import open_service as open_channels
-from tests.support.services import DEADLINE_S, running
+from tests.support.calls import DEADLINE_S
+from tests.support.services import running
 from tests.support.webchat import WebChat, answer, open_webchat, progress_of
 
 PARTIAL = conversation_pb2.CONVERSATION_EVENT_KIND_PARTIAL
@@ -93,7 +94,8 @@ async def test_progress_of_another_namespace_is_not_shown(database_url: str) -> 
     async with open_webchat(database_url) as webchat:
         conversation = await webchat.open()
         await webchat.post(conversation, "m-1", "hello")
-        stream = watch(webchat, conversation, after=1)
+        stream = watch(webchat, conversation)
+        await take(stream, 1)
         said = answer(conversation, "hi", message_id="m-1", run_id=7)
         foreign = progress_of(said, message_pb2.PROGRESS_KIND_PARTIAL, "not yours")
         foreign.namespace = "other"
@@ -103,10 +105,13 @@ async def test_progress_of_another_namespace_is_not_shown(database_url: str) -> 
 
 
 async def test_a_watcher_of_another_replica_sees_it_too(database_url: str) -> None:
-    async with open_webchat(database_url) as webchat, running(database_url, open_channels) as twin:
+    async with (
+        open_webchat(database_url) as webchat,
+        running(database_url, lambda *_: (open_channels,)) as twin,
+    ):
         conversation = await webchat.open()
         request = pb.WatchConversationRequest(name=conversation.name)
-        watching = type(webchat.chat)(twin.client).WatchConversation(request, timeout=DEADLINE_S)
+        watching = type(webchat.chat)(twin.channel).WatchConversation(request, timeout=DEADLINE_S)
         await webchat.post(conversation, "m-1", "hello")
         assert [event.text for event in await take(watching, 1)] == ["hello"]
 

@@ -14,17 +14,17 @@ from fased.core.messages import Peer, PeerKind
 from fased.core.route_table import RoutingOptions
 from fased.core.routing import RouteInput
 
-PEER_IDS = st.sampled_from(["1", "2", " 1 ", "A", "a", "*", ""])
+# Few values, and the plain ones often, so that bindings and messages meet.
+PEER_IDS = st.sampled_from(["1", "1", "1", " 1 ", "2", "A", "a", "*", "*", ""])
+KINDS = st.sampled_from(["direct", "direct", "DM", "group", "Channel", "room", ""])
 PEERS = st.none() | st.builds(Peer, st.sampled_from(PeerKind), PEER_IDS)
-BINDING_PEERS = st.none() | st.builds(
-    BindingPeer, st.sampled_from(["direct", "DM", "group", "Channel", "room", ""]), PEER_IDS
-)
+BINDING_PEERS = st.none() | st.none() | st.builds(BindingPeer, KINDS, PEER_IDS)
 SELECTORS: Mapping[str, st.SearchStrategy[Any]] = {
-    "channel": st.sampled_from(["telegram", " Discord ", "slack", ""]),
-    "account_id": st.sampled_from(["", "*", "default", "Biz", " biz", "Bot Main", "!!!"]),
-    "guild_id": st.sampled_from(["", "", "g1", "g2", " g1"]),
+    "channel": st.sampled_from(["telegram", "telegram", "telegram", " Telegram ", "slack", ""]),
+    "account_id": st.sampled_from(["", "", "*", "*", "default", " Biz", "biz", "!!!"]),
+    "guild_id": st.sampled_from(["", "", "g1", " g1", "g2"]),
     "team_id": st.sampled_from(["", "", "T1", "t1"]),
-    "role_ids": st.lists(st.sampled_from(["r1", "r2", " r3", ""]), max_size=3).map(tuple),
+    "role_ids": st.lists(st.sampled_from(["r1", "r1 ", "r2", ""]), max_size=2).map(tuple),
 }
 MESSAGES = st.builds(RouteInput, peer=PEERS, parent_peer=PEERS, **SELECTORS)
 OPTIONS = st.builds(RoutingOptions, st.booleans(), st.booleans())

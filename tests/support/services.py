@@ -1,88 +1,79 @@
-"""Services of Fased in the test's own process: a real gRPC server on a Unix socket, the real bus.
-
-Decides nothing of their behaviour.
-"""
+"""Services in the test's own process, on one real gRPC server, PostgreSQL and log bus."""
 
 import asyncio
-import shutil
+import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fased.bus import pglog
-from fased.core.access import Caller, Role
+import grpc
+
+from fased.bus.pglog import open_pglog
 from fased.process import Host, OpenService, serve
-from fased.rpc.client import Client
-from fased.rpc.interceptors import actor_metadata
-from fased.store import database, notify
-
-SERVICE_TOKEN = "the-service-token-of-the-tests"
-DEADLINE_S = 30.0
+from fased.rpc.client import Client, open_client
+from fased.store.database import open_database
+from fased.store.notify import open_hints
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Services that run; `client` calls them as a service of Fased, `address` is theirs."""
+    """Started services. `channel` calls as a service, `host` is what they run on."""
 
+    channel: grpc.aio.Channel
     host: Host
-    client: Client
-    address: str
-    folder: Path
+    listen: str
+    service_token: str
 
 
 @asynccontextmanager
-async def running(url: str, *services: OpenService) -> AsyncIterator[Running]:
-    """Run the services on the database at `url` until the block ends, then stop them cleanly."""
-    folder = Path(tempfile.mkdtemp(prefix="fased-", dir="/tmp"))
-    address = f"unix:{folder}/grpc.sock"
-    client = Client(address, SERVICE_TOKEN)
-    stop, started = asyncio.Event(), asyncio.Event()
-
-    async def say_started() -> None:
-        started.set()
-
-    try:
+async def running(
+    database_url: str,
+    make: Callable[[str, str], Sequence[OpenService]],
+) -> AsyncIterator[Running]:
+    """Services of `make(listen, service_token)`, started; stopped in their own order after."""
+    service_token = secrets.token_urlsafe(24)
+    with tempfile.TemporaryDirectory(prefix="fased-") as folder:
+        listen = f"unix:{Path(folder)}/s"
+        channel, client = open_client(listen, service_token)
         async with (
-            database.open_database(url) as opened,
-            notify.open_hints(url) as hints,
-            pglog.open_pglog(url, hints) as bus,
-            asyncio.TaskGroup() as group,
+            open_database(database_url) as database,
+            open_hints(database_url) as hints,
+            open_pglog(database_url, hints) as bus,
         ):
-            host = Host(opened, bus, hints, lambda name: client, stop)
-            serving = group.create_task(
+            host = Host(database, bus, hints, lambda name: channel, asyncio.Event())
+            up = asyncio.Event()
+
+            async def started() -> None:
+                up.set()
+
+            serving = asyncio.create_task(
                 serve(
                     host,
-                    services,
-                    listen=address,
-                    service_token=SERVICE_TOKEN,
-                    grace_s=1.0,
-                    started=say_started,
+                    make(listen, service_token),
+                    listen=listen,
+                    service_token=service_token,
+                    grace_s=2,
+                    started=started,
                 )
             )
-            waiting = asyncio.create_task(started.wait())
-            await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if not serving.done():
-                yield Running(host, client, address, folder)
-            stop.set()
-    finally:
-        await client.close()
-        shutil.rmtree(folder)
+            try:
+                await _until_up(serving, up)
+                yield Running(channel, host, listen, service_token)
+            finally:
+                host.stop.set()
+                await serving
+                await _close(client)
 
 
-def acting(
-    namespace: str = "default", role: Role = Role.OPERATOR, subject: str = "ada"
-) -> dict[str, Any]:
-    """Keyword arguments of a call that the gateway would make for a person."""
-    return {"metadata": actor_metadata(Caller(subject, role, (namespace,)))}
+async def _until_up(serving: "asyncio.Task[None]", up: asyncio.Event) -> None:
+    waiting = asyncio.create_task(up.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        waiting.cancel()
+        serving.result()
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """What `condition` gives once it is true; fails the test when it never is."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not (value := await condition()):
-            await asyncio.sleep(0.02)
-    return value
+async def _close(client: Client) -> None:
+    await client.close()

@@ -12,7 +12,7 @@ from typing import Any
 from fased.api.channels.v1 import channels_service_pb2 as pb
 from fased.api.channels.v1 import channels_service_pb2_grpc as stubs
 from fased.api.channels.v1 import conversation_pb2
-from fased.api.policy.v1 import policy_service_pb2, policy_service_pb2_grpc
+from fased.api.policy.v1 import agent_pb2, policy_service_pb2, policy_service_pb2_grpc
 from fased.api.types.v1 import message_pb2
 from fased.bus import topics
 from fased.bus.port import Received, Record
@@ -22,7 +22,8 @@ from fased.core.names import AccountId, AgentId, ChannelId, Namespace, RunId, Se
 from fased.wire.messages import outbound_to_pb, target_to_pb
 from services.channels.service import open_service as open_channels
 from services.policy.service import open_service as open_policy
-from tests.support.services import Running, acting, eventually, running
+from tests.support.calls import acting, eventually
+from tests.support.services import Running, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,9 @@ class WebChat:
 
     async def add_agent(self, agent_id: str, namespace: str = "default", **fields: Any) -> None:
         """Make an Agent."""
-        agents: Any = policy_service_pb2_grpc.AgentServiceStub(self.running.client)  # type: ignore[call-overload]
+        agents: Any = policy_service_pb2_grpc.AgentServiceStub(self.running.channel)
         request = policy_service_pb2.CreateAgentRequest(
-            parent=f"namespaces/{namespace}", agent_id=agent_id, agent=fields
+            parent=f"namespaces/{namespace}", agent_id=agent_id, agent=agent_pb2.Agent(**fields)
         )
         await agents.CreateAgent(request)
 
@@ -49,6 +50,7 @@ class WebChat:
         request = pb.OpenConversationRequest(
             parent=f"namespaces/{namespace}", agent_id=agent_id, session_key=session_key
         )
+        opened: pb.OpenConversationResponse
         opened = await self.chat.OpenConversation(request, **acting(namespace))
         return opened.conversation
 
@@ -64,7 +66,9 @@ class WebChat:
             name=conversation.name, message_id=message_id, text=text, **fields
         )
         namespace = conversation.name.split("/")[1]
-        return (await self.chat.PostMessage(request, **acting(namespace))).event
+        posted: pb.PostMessageResponse
+        posted = await self.chat.PostMessage(request, **acting(namespace))
+        return posted.event
 
     async def events(
         self, conversation: conversation_pb2.Conversation
@@ -110,13 +114,13 @@ class WebChat:
 @asynccontextmanager
 async def open_webchat(url: str) -> AsyncIterator[WebChat]:
     """Channels and policy on the database at `url`, with the Agent `main` in `default`."""
-    async with running(url, open_channels, open_policy) as services:
-        client: Any = services.client
+    async with running(url, lambda *_: (open_channels, open_policy)) as services:
+        channel = services.channel
         webchat = WebChat(
             services,
-            stubs.ConversationServiceStub(client),
-            stubs.DeliveryServiceStub(client),
-            stubs.AccountServiceStub(client),
+            stubs.ConversationServiceStub(channel),
+            stubs.DeliveryServiceStub(channel),
+            stubs.AccountServiceStub(channel),
         )
         await webchat.add_agent("main")
         yield webchat

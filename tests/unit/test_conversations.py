@@ -51,9 +51,7 @@ def test_a_start_that_comes_late_changes_nothing() -> None:
 
 
 @given(st.uuids(), st.text(min_size=1, max_size=64))
-def test_a_post_is_found_again_by_its_event_id(
-    conversation_id: uuid.UUID, message_id: str
-) -> None:
+def test_a_post_is_found_again_by_its_event_id(conversation_id: uuid.UUID, message_id: str) -> None:
     here = Namespace("default")
     event_id = event_id_of(here, conversation_id, message_id)
     assert post_id_of(here, conversation_id, event_id) == message_id

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fased.core import routing
-from fased.core.bindings import Binding, MatchedBy, tier_of
+from fased.core.bindings import Binding, MatchedBy, make_binding, tier_of
 from fased.core.messages import (
     Attachment,
     InboundEvent,
@@ -40,6 +40,7 @@ def winner(bindings: list[Binding], message: RouteInput, **options: bool) -> tup
     return decision.agent_id, decision.matched_by
 
 
+@settings(max_examples=300)
 @given(binding_lists(), st.lists(MESSAGES, min_size=1, max_size=8), OPTIONS)
 def test_the_compiled_table_decides_as_the_tier_table_read_row_by_row(
     bindings: list[Binding], messages: list[RouteInput], options: RoutingOptions
@@ -150,6 +151,14 @@ def test_blank_roles_make_a_binding_nobodys_and_never_everybodys() -> None:
     assert winner(rules, message) == ("main", "default")
 
 
+def test_a_selector_the_message_lacks_holds_for_no_other_tier() -> None:
+    rules = [binding(0, "guild", guild_id="g"), binding(1, "team", team_id="T"), binding(2, "any")]
+    rules.append(binding(3, "roles", guild_id="g", role_ids=("r",)))
+    assert winner(rules, RouteInput("telegram")) == ("any", "binding.account")
+    blank_role = RouteInput("telegram", guild_id="g", role_ids=(" ",))
+    assert winner(rules, blank_role) == ("guild", "binding.guild")
+
+
 def test_a_wildcard_peer_is_a_tier_of_its_own_only_where_switched_on() -> None:
     rules = [
         binding(0, "wild", peer=("direct", "*")),
@@ -170,6 +179,15 @@ def test_groups_and_channels_are_alike_only_where_switched_on() -> None:
     message = RouteInput("telegram", peer=Peer(PeerKind.CHANNEL, "C"))
     assert winner(rules, message) == ("main", "default")
     assert winner(rules, message, group_channel_alike=True) == ("x", "binding.peer")
+
+
+def test_of_equal_places_the_smaller_id_wins_however_the_table_came_about() -> None:
+    first, second = (
+        make_binding(id=one, position=0, agent_id=one, channel="telegram") for one in "ab"
+    )
+    message = RouteInput("telegram", peer=CHAT)
+    assert winner([second, first], message) == ("a", "binding.account")
+    assert resolve_route(with_binding(compile_table([second]), first), message).agent_id == "a"
 
 
 def test_the_default_agent_is_a_fallback_and_no_assignment() -> None:

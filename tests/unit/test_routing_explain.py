@@ -114,6 +114,15 @@ def test_a_binding_for_the_parent_loses_in_the_tier_of_parents() -> None:
     assert (candidate.tier, candidate.failed) == (MatchedBy.PARENT_PEER, Failed.OUTRANKED)
 
 
+def test_a_wildcard_is_about_no_parent() -> None:
+    table = compile_table(
+        [binding(0, "x", peer=("channel", "*"))], options=RoutingOptions(wildcard_peer=True)
+    )
+    message = RouteInput("telegram", parent_peer=Peer(PeerKind.CHANNEL, "P"))
+    (candidate,) = explain_route(table, message).candidates
+    assert (candidate.tier, candidate.failed) == (MatchedBy.WILDCARD_PEER, Failed.PEER)
+
+
 def test_an_attachment_is_named_as_what_beat_the_bindings() -> None:
     message = RouteInput("webchat", attached=Attachment(AgentId("y")))
     table = compile_table([binding(0, "x", channel="webchat")])

@@ -199,9 +199,10 @@ def test_identity_links_do_not_touch_groups_or_the_main_session() -> None:
     assert key(Peer(PeerKind.DIRECT, "1"), links=links) == "agent:a:main"
 
 
-def test_of_two_names_for_one_person_the_first_in_order_holds() -> None:
+@pytest.mark.parametrize("linked", ["telegram:1", "1"])
+def test_of_two_names_for_one_person_the_first_in_order_holds(linked: str) -> None:
     person = Peer(PeerKind.DIRECT, "1")
-    links = {"first": ("telegram:1",), "second": ("1",)}
+    links = {"first": (linked,), "second": ("1",)}
     assert key(person, DmScope.PER_PEER, links=links) == "agent:a:direct:first"
     turned = dict(reversed(links.items()))
     assert key(person, DmScope.PER_PEER, links=turned) == "agent:a:direct:second"

@@ -1,5 +1,6 @@
 """Agents in rows. Functions take a connection; the caller owns the transaction."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
@@ -93,15 +94,18 @@ async def remove(conn: AsyncConnection, namespace: Namespace, agent_id: AgentId)
 
 async def clear_default(conn: AsyncConnection, namespace: Namespace, keep: AgentId) -> None:
     """Let no Agent but `keep` be marked default."""
-    await conn.execute(
-        update(agent)
+    rows = await conn.execute(
+        select(agent)
         .where(
             agent.c.namespace == namespace,
             agent.c.id != keep,
             agent.c.definition["is_default"].as_boolean(),
         )
-        .values(definition=agent.c.definition - "is_default", revision=agent.c.revision + 1)
+        .with_for_update()
     )
+    for old in [_agent(row) for row in rows]:
+        definition = replace(old.definition, is_default=False)
+        await replace_definition(conn, replace(old, definition=definition))
 
 
 async def default_model(conn: AsyncConnection, namespace: Namespace) -> str:

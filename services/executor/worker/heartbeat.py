@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import grpc
 import structlog
@@ -16,7 +17,8 @@ import structlog
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
 from fased.api.scheduler.v1 import queue_service_pb2_grpc
 from fased.rpc import status
-from fased.rpc.client import Client
+from fased.rpc.client import OPTIONS
+from fased.rpc.interceptors import AUTHORIZATION
 from fased.wire.times import to_duration
 
 # The longest that a claim's answer may be on its way before its runs are given back.
@@ -42,10 +44,18 @@ class Heartbeat:
     """The beat of one worker process; `worker_id` may change while it runs."""
 
     def __init__(
-        self, scheduler: Client, listener: Listener, *, every_s: float, lease_for: timedelta
+        self,
+        target: str,
+        token: str,
+        listener: Listener,
+        *,
+        every_s: float,
+        lease_for: timedelta,
     ) -> None:
+        """`target` and `token` reach the scheduler: this thread has a channel of its own."""
         self.worker_id = ""
-        self._scheduler = scheduler
+        self._target = target
+        self._metadata = ((AUTHORIZATION, f"Bearer {token}"),)
         self._listener = listener
         self._every_s = every_s
         self._lease_for = lease_for
@@ -64,8 +74,8 @@ class Heartbeat:
         await asyncio.to_thread(self._thread.join, JOIN_S)
 
     def _run(self) -> None:
-        with grpc.insecure_channel(self._scheduler.target, options=self._scheduler.options) as chan:
-            stub = queue_service_pb2_grpc.QueueServiceStub(chan)
+        with grpc.insecure_channel(self._target, options=OPTIONS) as channel:
+            stub = queue_service_pb2_grpc.QueueServiceStub(channel)
             while not self._stopped.wait(self._every_s):
                 self._beat(stub)
 
@@ -78,11 +88,10 @@ class Heartbeat:
             claim_deadline=to_duration(CLAIM_DEADLINE),
         )
         try:
-            answer = stub.Heartbeat(
-                request, timeout=self._every_s, metadata=(self._scheduler.authorization,)
-            )
+            answer = stub.Heartbeat(request, timeout=self._every_s, metadata=self._metadata)
         except grpc.RpcError as exc:
-            error = status.error_from(exc)
+            # What a synchronous call raises has the same methods as the other kind's error.
+            error = status.error_from(cast(grpc.aio.AioRpcError, exc))
             if error.reason == "LEASE_LOST":
                 self._tell(self._listener.on_lost, worker_id)
             else:

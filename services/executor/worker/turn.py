@@ -8,11 +8,9 @@ decided in `fased/core`.
 
 import asyncio
 import json
-import random
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import asdict
 from typing import assert_never
 
 from fased.api.executor.v1 import executor_service_pb2 as executor_pb
@@ -33,54 +31,28 @@ from fased.core.runs import ExecutionMode, Outcome, Retry, RunClass, RunResult
 from fased.core.transcripts import (
     MAX_TEXT_CHARS,
     TranscriptEntry,
-    is_silent,
     storable,
     turn_entries,
 )
 from fased.wire.transcripts import entry_from_pb, entry_to_pb
 from services.executor.models.port import ModelCall
 from services.executor.models.registry import Models
-from services.executor.settings import WorkerSettings
+from services.executor.settings import Settings
 from services.executor.worker.calls import persistently
+from services.executor.worker.endings import (
+    Answer,
+    Dropped,
+    Ending,
+    Finished,
+    after_attempt,
+    blocked,
+    failed,
+    succeeded,
+)
 from services.executor.worker.leases import Lease
 from services.executor.worker.progress import Progress
 
 ACT = "act"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the act step left: its checkpoint's value. `model` is empty where none was asked."""
-
-    text: str
-    model: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The run ends; `deliver` says whether its text goes to its target."""
-
-    outcome: Outcome
-    result: RunResult
-    deliver: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PutOff:
-    """The run is tried again after this long; `reason` says why the attempt failed."""
-
-    after: timedelta
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The run is no longer this worker's."""
-
-
-Ending = Finished | PutOff | Dropped
 
 
 class Turn:
@@ -93,7 +65,7 @@ class Turn:
         transcripts: TranscriptServiceAsyncStub,
         progress: Progress,
         models: Models,
-        settings: WorkerSettings,
+        settings: Settings,
     ) -> None:
         self._queue = queue
         self._policy = policy
@@ -115,7 +87,7 @@ class Turn:
             message = "The run reached its deadline and was stopped."
             return Finished(Outcome.TIMED_OUT, RunResult(reason="DEADLINE", message=message))
         except FasedError as exc:
-            return _failed(exc)
+            return failed(exc)
         finally:
             self._progress.ended(lease.run)
 
@@ -130,7 +102,7 @@ class Turn:
             if answer is None:
                 return Dropped()
         await self._append(run, answer)
-        return _succeeded(run, answer)
+        return succeeded(run, answer)
 
     async def _find_answer(self, lease: Lease) -> Answer | Ending:
         """Preflight, then what the mode asks for."""
@@ -138,18 +110,18 @@ class Turn:
         decision = await self._decide(run)
         if not decision.allowed:
             found = decision.finding
-            return _blocked(Finding(found.reason, found.message, found.setup_target))
+            return blocked(Finding(found.reason, found.message, found.setup_target))
         match run.body.mode:
             case ExecutionMode.NO_MODEL:
                 return Answer(storable(run.body.prompt))
             case ExecutionMode.AGENT_TURN:
                 choices = self._choices(decision, run)
                 if isinstance(choices, Finding):
-                    return _blocked(choices)
+                    return blocked(choices)
                 messages = await self._collect(run, decision.agent)
                 return await self._act(lease, choices, messages)
             case ExecutionMode.SKILL_ONLY | ExecutionMode.AUTO as mode:
-                return _blocked(
+                return blocked(
                     Finding(
                         "MODE_UNAVAILABLE",
                         f"Mode {mode} cannot be carried out yet; use agent-turn or no-model.",
@@ -225,12 +197,12 @@ class Turn:
                 return await self._stream(lease.run, call)
             except ModelFailure as failure:
                 if lease.run.run_class is not RunClass.MESSAGE:
-                    return _after_attempt(lease.run, failure)
+                    return after_attempt(lease.run, failure)
                 step = runs.next_message_try(
                     failure.failure, tries, lease.left(), failure.retry_after
                 )
                 if not isinstance(step, Retry):
-                    return _failed(failure)
+                    return failed(failure)
             await asyncio.sleep(step.after.total_seconds())
 
     async def _stream(self, run: LeasedRun, call: ModelCall) -> Answer:
@@ -278,42 +250,3 @@ def _kept_answer(run: LeasedRun) -> Answer | None:
 
 def _answer(value_json: str) -> Answer:
     return Answer(**json.loads(value_json))
-
-
-def _succeeded(run: LeasedRun, answer: Answer) -> Finished:
-    result = RunResult(
-        text=answer.text,
-        model=answer.model,
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-    )
-    deliver = run.body.target is not None and not is_silent(answer.text)
-    return Finished(Outcome.SUCCEEDED, result, deliver)
-
-
-def _blocked(finding: Finding) -> Finished:
-    return Finished(
-        Outcome.BLOCKED,
-        RunResult(
-            reason=finding.reason, message=finding.message, setup_target=finding.setup_target
-        ),
-    )
-
-
-def _failed(error: FasedError) -> Finished:
-    return Finished(
-        Outcome.FAILED,
-        RunResult(
-            reason=error.reason,
-            message=error.message,
-            setup_target=error.metadata.get("setup_target", ""),
-        ),
-    )
-
-
-def _after_attempt(run: LeasedRun, failure: ModelFailure) -> Ending:
-    """What a task's run does after an attempt that failed."""
-    step = runs.next_task_attempt(failure.failure, run.attempts + 1, random.random())
-    if not isinstance(step, Retry):
-        return _failed(failure)
-    return PutOff(max(step.after, failure.retry_after or timedelta(0)), failure.reason)

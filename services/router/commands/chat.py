@@ -25,8 +25,8 @@ _EVENT_NAMESPACE = uuid.UUID("6f0d7a54-52d5-4f10-9a51-3c6f5b0d1e77")
 class Services:
     """The services that commands ask."""
 
-    tasks: scheduler_service_pb2_grpc.TaskServiceAsyncStub
-    runs: scheduler_service_pb2_grpc.RunServiceAsyncStub
+    tasks: "scheduler_service_pb2_grpc.TaskServiceAsyncStub"
+    runs: "scheduler_service_pb2_grpc.RunServiceAsyncStub"
 
     @classmethod
     def of(cls, host: Host) -> "Services":

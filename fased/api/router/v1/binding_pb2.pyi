@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from fased.api.types.v1 import message_pb2 as _message_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -120,25 +121,69 @@ class SessionPolicy(_message.Message):
 
     DM_SCOPE_FIELD_NUMBER: _builtins.int
     IDENTITY_LINKS_FIELD_NUMBER: _builtins.int
+    RESETS_FIELD_NUMBER: _builtins.int
     dm_scope: _builtins.str
     """main, per-peer, per-channel-peer or per-account-channel-peer; empty means main."""
     @_builtins.property
     def identity_links(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentityLink]:
         """Names that join direct peers across channels."""
 
+    @_builtins.property
+    def resets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResetRule]:
+        """When sessions start afresh by themselves; at most one rule a kind."""
+
     def __init__(
         self,
         *,
         dm_scope: _builtins.str = ...,
         identity_links: _abc.Iterable[Global___IdentityLink] | None = ...,
+        resets: _abc.Iterable[Global___ResetRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dm_scope", b"dm_scope", "identity_links", b"identity_links"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dm_scope", b"dm_scope", "identity_links", b"identity_links", "resets", b"resets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionPolicy: _TypeAlias = SessionPolicy  # noqa: Y015
+
+@_typing.final
+class ResetRule(_message.Message):
+    """ResetRule is when sessions of one kind start afresh: at whichever comes first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DAILY_HOUR_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """direct, group or thread."""
+    daily_hour: _builtins.int
+    """The hour of the day, 0 to 23, in timezone; unset means never by the clock."""
+    timezone: _builtins.str
+    """IANA zone of daily_hour; empty means UTC."""
+    @_builtins.property
+    def idle(self) -> _duration_pb2.Duration:
+        """The silence that makes it stale; unset means never by silence."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        daily_hour: _builtins.int | None = ...,
+        timezone: _builtins.str = ...,
+        idle: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_hour", b"_daily_hour", "daily_hour", b"daily_hour", "idle", b"idle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_hour", b"_daily_hour", "daily_hour", b"daily_hour", "idle", b"idle", "kind", b"kind", "timezone", b"timezone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__daily_hour: _TypeAlias = _typing.Literal["daily_hour"]  # noqa: Y015
+    _WhichOneofArgType__daily_hour: _TypeAlias = _typing.Literal["_daily_hour", b"_daily_hour"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_hour) -> _WhichOneofReturnType__daily_hour | None: ...
+
+Global___ResetRule: _TypeAlias = ResetRule  # noqa: Y015
 
 @_typing.final
 class IdentityLink(_message.Message):

@@ -340,6 +340,7 @@ class Run(_message.Message):
     SLOT_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_SLOT_TIME_FIELD_NUMBER: _builtins.int
     LAST_SLOT_TIME_FIELD_NUMBER: _builtins.int
+    LAST_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/runs/{number}."""
     run_id: _builtins.int
@@ -364,6 +365,8 @@ class Run(_message.Message):
     """Whether it was asked to stop."""
     slot_count: _builtins.int
     """For a skipped or missed row: how many slots it stands for; 0 or 1 elsewhere."""
+    last_reason: _builtins.str
+    """Why the last failed attempt was put off, UPPER_SNAKE; empty when none was."""
     @_builtins.property
     def body(self) -> Global___RunBody:
         """What it is about."""
@@ -433,10 +436,11 @@ class Run(_message.Message):
         slot_count: _builtins.int = ...,
         first_slot_time: _timestamp_pb2.Timestamp | None = ...,
         last_slot_time: _timestamp_pb2.Timestamp | None = ...,
+        last_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "first_slot_time", b"first_slot_time", "last_slot_time", b"last_slot_time", "lease_time", b"lease_time", "result", b"result", "run_time", b"run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "crashes", b"crashes", "create_time", b"create_time", "deadline_time", b"deadline_time", "deliveries", b"deliveries", "end_time", b"end_time", "first_slot_time", b"first_slot_time", "lane", b"lane", "last_slot_time", b"last_slot_time", "lease_time", b"lease_time", "name", b"name", "result", b"result", "run_class", b"run_class", "run_id", b"run_id", "run_time", b"run_time", "slot_count", b"slot_count", "state", b"state", "task_id", b"task_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "crashes", b"crashes", "create_time", b"create_time", "deadline_time", b"deadline_time", "deliveries", b"deliveries", "end_time", b"end_time", "first_slot_time", b"first_slot_time", "lane", b"lane", "last_reason", b"last_reason", "last_slot_time", b"last_slot_time", "lease_time", b"lease_time", "name", b"name", "result", b"result", "run_class", b"run_class", "run_id", b"run_id", "run_time", b"run_time", "slot_count", b"slot_count", "state", b"state", "task_id", b"task_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

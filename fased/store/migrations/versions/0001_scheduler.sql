@@ -194,3 +194,4 @@ CREATE TABLE scheduler.task_stats (
   runs_total      bigint NOT NULL DEFAULT 0,
   successes_total bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
+CREATE INDEX task_stats_failing ON scheduler.task_stats (task_id) WHERE failures_in_row >= 5;

@@ -1,0 +1,47 @@
+"""API messages as plain JSON values: the stable shape of `-o json`.
+
+As the JSON form of protobuf, but that numbers stay numbers, enum values lose their prefix
+(`TASK_STATE_ACTIVE` is `"active"`), and every field is there: `null` for an unset message.
+"""
+
+from typing import Any
+
+from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+Plain = dict[str, Any]
+
+
+def plain(message: Message) -> Plain:
+    """The message as dicts, lists, texts, numbers and booleans, keys in lowerCamelCase."""
+    return {field.json_name: _field(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def enum_word(enum: EnumDescriptor, number: int) -> str:
+    """An enum's value as one lower-case word; empty when unspecified or unknown here."""
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    value = enum.values_by_number.get(number)
+    return value.name.removeprefix(prefix).lower() if value and number else ""
+
+
+def _field(message: Message, field: FieldDescriptor) -> Any:
+    value = getattr(message, field.name)
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        of = field.message_type.fields_by_name["value"]
+        return {str(key): _value(each, of) for key, each in sorted(value.items())}
+    if field.is_repeated:
+        return [_value(each, field) for each in value]
+    if field.message_type and not message.HasField(field.name):
+        return None
+    return _value(value, field)
+
+
+def _value(value: Any, field: FieldDescriptor) -> Any:
+    if isinstance(value, timestamp_pb2.Timestamp | duration_pb2.Duration):
+        return value.ToJsonString()
+    if isinstance(value, Message):
+        return plain(value)
+    if field.enum_type:
+        return enum_word(field.enum_type, value)
+    return value
