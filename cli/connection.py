@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import grpc
 
 from cli.failures import GatewayUnreachable
 from fased.core.errors import FasedError, Unauthenticated, Unavailable
 from fased.core.names import resource_name
-from fased.rpc.client import Client
+from fased.rpc.client import open_client
 
 GATEWAY_FILE = "gateway.json"
 
@@ -32,9 +34,9 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A gateway as one command sees it; `client` stands where stubs want a channel."""
+    """A gateway as one command sees it; its stubs are made on `channel`."""
 
-    client: Any
+    channel: grpc.aio.Channel
     namespace: str
 
     @property
@@ -60,9 +62,9 @@ def run(
 async def _run(
     namespace: str, work: Callable[[Connection], Awaitable[T]], gateway: Gateway
 ) -> T:
-    client = Client(gateway.grpc, gateway.token)
+    channel, client = open_client(gateway.grpc, gateway.token)
     try:
-        return await work(Connection(client, namespace))
+        return await work(Connection(channel, namespace))
     except Unavailable as error:
         if not is_lost(error):
             raise

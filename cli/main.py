@@ -4,7 +4,6 @@ Decides which module serves which words and the exit code. Modules are imported 
 called for, so that help and the offline helpers start without gRPC.
 """
 
-import os
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
@@ -65,8 +64,8 @@ def main() -> None:
     except FasedError as error:
         sys.exit(failures.report(error, invocation.format))
     except OSError as exc:
-        error = FasedError(f"{exc.strerror or exc}: {exc.filename or ''}", reason="SYSTEM_ERROR")
-        sys.exit(failures.report(error, invocation.format))
+        refused = FasedError(f"{exc.filename or 'system'}: {exc.strerror or exc}", reason="IO_ERROR")
+        sys.exit(failures.report(refused, invocation.format))
 
 
 def _show_version(wanted: bool) -> None:

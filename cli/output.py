@@ -50,6 +50,12 @@ def clean(text: str) -> str:
     )
 
 
+def terminal_text(markdown: str) -> str:
+    """Text that chats show as Markdown, without the asterisks of its bold first line."""
+    first, line_end, rest = markdown.partition("\n")
+    return first.replace("**", "") + line_end + rest
+
+
 def note(text: str) -> None:
     """Say something beside the answer, on standard error."""
     print(clean(text), file=sys.stderr)

@@ -7,9 +7,9 @@ As the JSON form of protobuf, but that numbers stay numbers, enum values lose th
 from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+# Descriptors are Any: the classes that the library's types name and those it gives differ.
 Plain = dict[str, Any]
 
 
@@ -18,14 +18,14 @@ def plain(message: Message) -> Plain:
     return {field.json_name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
-def enum_word(enum: EnumDescriptor, number: int) -> str:
+def enum_word(enum: Any, number: int) -> str:
     """An enum's value as one lower-case word; empty when unspecified or unknown here."""
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     value = enum.values_by_number.get(number)
     return value.name.removeprefix(prefix).lower() if value and number else ""
 
 
-def _field(message: Message, field: FieldDescriptor) -> Any:
+def _field(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.message_type and field.message_type.GetOptions().map_entry:
         of = field.message_type.fields_by_name["value"]
@@ -37,7 +37,7 @@ def _field(message: Message, field: FieldDescriptor) -> Any:
     return _value(value, field)
 
 
-def _value(value: Any, field: FieldDescriptor) -> Any:
+def _value(value: Any, field: Any) -> Any:
     if isinstance(value, timestamp_pb2.Timestamp | duration_pb2.Duration):
         return value.ToJsonString()
     if isinstance(value, Message):

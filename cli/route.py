@@ -12,6 +12,7 @@ from cli import batch, jsonfile
 from cli.options import Format, Output
 from cli.output import Table, show
 from fased.core import configuration, route_explain, route_json
+from fased.core.errors import InvalidArgument
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -56,7 +57,11 @@ def explain(
 
 
 def _answer_row(row: Mapping[str, object]) -> dict[str, object]:
-    return _answer(row.get("config"), row.get("input"))
+    if "input" not in row:
+        raise InvalidArgument(
+            "input is needed: the message", reason="INPUT_MISSING", metadata={"field": "input"}
+        )
+    return _answer(row.get("config"), row["input"])
 
 
 def _answer(config: object, message: object) -> dict[str, Any]:
@@ -89,13 +94,13 @@ def _blocks(answer: Mapping[str, Any]) -> list[Table | str]:
             for each in answer["candidates"]
         ],
     )
-    odd = [*answer["findings"], *answer["lint"], *answer["warnings"]]
+    findings = [*answer["findings"], *answer["lint"], *answer["warnings"]]
     notes = Table(
         ("REASON", "WHERE", "WHAT"),
-        [(each["reason"], each["setupTarget"], each["message"]) for each in odd],
+        [(each["reason"], each["setupTarget"], each["message"]) for each in findings],
     )
     blocks: list[Table | str] = [facts]
-    for title, table in (("Other bindings:", losers), ("Odd:", notes)):
+    for title, table in (("Other bindings:", losers), ("Findings:", notes)):
         if table.rows:
             blocks += ["", title, table]
     return blocks

@@ -5,15 +5,14 @@ Decides how a schedule is given and shown; the slots are `core/schedule_text.py`
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from cli import batch
 from cli.options import Format, Output
 from cli.output import Table, show
-from fased.core import durations, schedule_text, task_text
-from fased.core.errors import InvalidArgument
+from fased.core import durations, schedule, schedule_text, task_text
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -65,24 +64,18 @@ def preview(
     if rows is not None and kind is None and expr is None:
         batch.answer_lines(rows, schedule_text.preview)
     elif rows is None and kind is not None and expr is not None:
-        answer = _answer(kind, expr, tz, start, count)
-        show(output, answer, _table(answer["next"], tz))
+        slots = _slots(kind, expr, tz, start, count)
+        answer = {"next": [durations.milliseconds_of(slot) for slot in slots]}
+        show(output, answer, _table(slots, tz))
     else:
         raise typer.BadParameter("give --kind and --expr, or --batch alone")
 
 
-def _answer(kind: Kind, expr: str, tz: str, start: str, count: int) -> dict[str, list[int]]:
+def _slots(kind: Kind, expr: str, tz: str, start: str, count: int) -> list[datetime]:
     start_at = durations.parse_instant(start, field="from") if start else datetime.now(UTC)
-    row = {
-        "schedule": _form(kind, expr, tz),
-        "fromMs": durations.milliseconds_of(start_at),
-        "count": count,
-    }
-    answer = schedule_text.preview(row)
-    if refused := answer.get("error"):
-        error = cast(dict[str, str], refused)
-        raise InvalidArgument(error["message"], reason=error["reason"])
-    return cast(dict[str, list[int]], answer)
+    parsed = schedule_text.from_json(_form(kind, expr, tz), start_at)
+    schedule.check_new(parsed, start_at)
+    return list(schedule.next_fires(parsed, start_at, count))
 
 
 def _form(kind: Kind, expr: str, tz: str) -> dict[str, object]:
@@ -96,11 +89,12 @@ def _form(kind: Kind, expr: str, tz: str) -> dict[str, object]:
             return {"kind": kind, "expr": expr, "tz": tz}
 
 
-def _table(slots_ms: list[int], tz: str) -> Table:
-    slots = [durations.instant_from_ms(slot) for slot in slots_ms]
-    local = [(task_text.instant(slot, tz),) if tz else () for slot in slots]
+def _table(slots: list[datetime], tz: str) -> Table:
     return Table(
-        ("UTC", *(("LOCAL",) if tz else ())),
-        [(durations.format_instant(slot), *there) for slot, there in zip(slots, local, strict=True)],
+        ("UTC", "LOCAL") if tz else ("UTC",),
+        [
+            (durations.format_instant(slot), *((task_text.instant(slot, tz),) if tz else ()))
+            for slot in slots
+        ],
         empty="No slot after that time.",
     )

@@ -128,6 +128,8 @@ async def _serve(
         open_pglog(server.dsn, hints) as bus,
         _client(listen, service_token) as channel,
     ):
+        # The state folder is ours alone: members of a process that was killed are gone for sure.
+        await bus.evict_members()
         host = Host(database, bus, hints, lambda name: channel, stop)
 
         async def started() -> None:

@@ -79,13 +79,13 @@ def plan_fire(
     try:
         planned = schedule_of(task)
         if planned is None:
-            return FirePlan(last_slot=last_slot)
+            return Disable("NO_SCHEDULE", "it has no schedule.")
         if last_slot is not None and due_at <= last_slot:
             again = schedule.first_slot(planned, now, last_slot=last_slot, task_id=task.id)
             return FirePlan(last_slot=last_slot, next_at=again)
         return _plan(task, planned, due_at, last_slot, live, now)
     except InvalidArgument as error:
-        return Disable(error.reason, f"The next run cannot be computed: {error.message}.")
+        return Disable(error.reason, f"its next run cannot be computed: {error.message}.")
 
 
 def schedule_of(task: Task) -> Schedule | None:

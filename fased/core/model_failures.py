@@ -14,7 +14,7 @@ from fased.core.runs import FailureClass
 
 MAX_DETAIL_CHARS = 200
 
-_KEY_SHAPES = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9*_.-]{6,}")
+_KEY_SHAPES = re.compile(r"\b(?:sk|pk|rk|key)-[A-Za-z0-9*_.-]{6,}|\bBearer\s+\S+")
 _OVERLOADED = frozenset({503, 529})
 _TIMEOUTS = frozenset({408, 504})
 _LONGEST_WAIT_S = 86_400.0

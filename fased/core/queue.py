@@ -157,7 +157,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class RunDelivery:
-    """What became of one delivery of a run's result: `state` is pending, sent, unknown or failed."""
+    """What became of one delivery of a result: `state` is pending, sent, unknown or failed."""
 
     delivery_id: str
     state: str

@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import asyncpg
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fased.core.errors import FasedError, ResourceExhausted, Unavailable
+from fased.store import transient
 
 # A driver's connection, of its own or out of a pool.
 Connection: TypeAlias = (
@@ -25,9 +25,6 @@ CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 20.0
 # A disk or a bound was reached: less, or later (PostgreSQL's class 53).
 _EXHAUSTED = re.compile(r"53[0-9A-Z]{3}\Z")
-# Classes of failures that pass: connection, rollback (deadlock), resources, lock and statement
-# timeouts, shutdown.
-_PASSING = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 _SERVER_SETTINGS = {
     "application_name": "fased",
     "jit": "off",
@@ -66,6 +63,8 @@ async def open_database(
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,
+        # A failed statement must not quote what somebody wrote.
+        hide_parameters=True,
         connect_args={
             "server_settings": _SERVER_SETTINGS,
             "timeout": CONNECT_TIMEOUT_S,
@@ -123,14 +122,8 @@ def unavailable(exc: BaseException) -> Unavailable | ResourceExhausted:
 
 
 def translate(exc: Exception) -> FasedError | None:
-    """Our error for a database failure, None for anything else."""
-    if isinstance(exc, IntegrityError):
-        return None
-    if isinstance(exc, (DBAPIError, SQLAlchemyTimeoutError)):
-        return unavailable(exc)
-    if isinstance(exc, (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)):
-        return unavailable(exc)
-    if isinstance(exc, asyncpg.PostgresError) and (exc.sqlstate or "")[:2] in _PASSING:
+    """Our error for a database failure that may pass, None for anything else."""
+    if isinstance(exc, (DBAPIError, *transient.DRIVER_ERRORS)) and transient.is_transient(exc):
         return unavailable(exc)
     return None
 

@@ -276,5 +276,4 @@ def _prefix_bounds(ref: str) -> tuple[UUID, UUID] | None:
     digits = ref.replace("-", "").lower()
     if not digits or len(digits) > 32 or not set(digits) <= set("0123456789abcdef"):
         return None
-    low = UUID(digits.ljust(32, "0"))
-    return (low, UUID(digits.ljust(32, "f"))) if str(low).startswith(ref.lower()) else None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

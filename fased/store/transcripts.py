@@ -43,10 +43,9 @@ ON CONFLICT (namespace, run_id, step, ordinal) DO NOTHING
 """
 
 _LIST = """
-SELECT t.*, EXISTS (
-    SELECT 1 FROM executor.undelivered_run u
-    WHERE u.namespace = t.namespace AND u.run_id = t.run_id) AS undelivered
+SELECT t.*, u.run_id IS NOT NULL AS undelivered
 FROM executor.transcript t
+LEFT JOIN executor.undelivered_run u ON u.namespace = t.namespace AND u.run_id = t.run_id
 WHERE t.namespace = $1 AND t.session_key = $2 AND t.sequence < $3{session}
 ORDER BY t.sequence DESC LIMIT $4
 """

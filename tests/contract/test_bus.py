@@ -312,6 +312,7 @@ async def test_an_outage_pauses_its_partition_and_no_other_and_skips_nothing(
         await until(lambda: failures > 2 * QUICK.poison_tries)
         await until(lambda: len({got.partition for got in seen.records}) == PARTITIONS - 1)
         assert "key-0" not in {got.key for got in seen.records}
+        assert await bus.lag("group", [place.topic]) > 0
         is_down = False
         await until(lambda: len(seen.records) == len(batch))
         await until(lambda: is_caught_up(bus, place.topic))

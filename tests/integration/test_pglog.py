@@ -1,6 +1,7 @@
 """What only the log bus decides: retention, eviction, who balances; over real PostgreSQL."""
 
 import asyncio
+import random
 from datetime import timedelta
 from uuid import UUID
 
@@ -115,6 +116,24 @@ async def test_a_publish_to_a_partition_that_was_never_made_leaves_nothing(
         )
     assert await values(conn) == []
     await conn.close()
+
+
+async def test_publishers_to_overlapping_partitions_never_deadlock(database_url: str) -> None:
+    conn = await asyncpg.connect(database_url)
+    await buslog.ensure_partitions(conn, {TOPIC: 60})
+    await conn.close()
+
+    async def publish(seed: int) -> None:
+        chosen = random.Random(seed)
+        conn = await asyncpg.connect(database_url)
+        for _ in range(60):
+            partitions = chosen.sample(range(60), 30)
+            await buslog.append(conn, [Entry(TOPIC, p, "key", b"", "{}") for p in partitions])
+        await conn.close()
+
+    async with asyncio.TaskGroup() as tasks:
+        for seed in range(6):
+            tasks.create_task(publish(seed))
 
 
 async def test_a_hint_reaches_other_processes_and_every_listener_here(database_url: str) -> None:

@@ -87,7 +87,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "children": (ends._CHILDREN, (IDS,)),
     "wake parents": (ends._WAKE_PARENTS, (IDS,)),
     "flagged": (ends._FLAGGED, (IDS, IDS)),
-    "recorded": (finish._RECORDED, (IDS,)),
+    "recorded": (finish._RECORDED, (IDS[:3],)),
     "release": (finish._RELEASE_FREE, (IDS, IDS)),
     "park": (park._PARK, (7, 7, 0, None)),
     "expired": (park._EXPIRED, (BATCH,)),

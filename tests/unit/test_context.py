@@ -1,6 +1,7 @@
 """What a model is shown for a turn, and what a turn leaves."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -110,7 +111,7 @@ def test_the_history_shown_is_its_latest_part_and_fits_the_cap(
     kept = _kept_count(lines, token_cap - fixed)
     latest = [text for _, text in lines[len(lines) - kept :]]
     assert "\n\n".join(each.text for each in shown) == "\n\n".join(["system", *latest, asked])
-    assert all(a.role is not b.role for a, b in zip(shown, shown[1:], strict=False))
+    assert all(a.role is not b.role for a, b in pairwise(shown))
 
 
 def _kept_count(lines: list[tuple[Role, str]], left: int) -> int:

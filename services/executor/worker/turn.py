@@ -85,7 +85,7 @@ class Turn:
             if not deadline.expired():
                 raise
             message = "The run reached its deadline and was stopped."
-            return Finished(Outcome.TIMED_OUT, RunResult(reason="DEADLINE", message=message))
+            return Finished(Outcome.TIMED_OUT, RunResult(reason="DEADLINE_EXCEEDED", message=message))
         except FasedError as exc:
             return failed(exc)
         finally:

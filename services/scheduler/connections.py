@@ -1,0 +1,50 @@
+"""Connections for the scheduler's calls. Decides which pool, how long to wait for it, and that a
+failure of the database is told in our own words.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from fased.core.errors import ResourceExhausted
+from fased.store import database, transient
+from fased.store.database import Connection, Database
+
+ACQUIRE_TIMEOUT_S = 5.0
+
+
+@asynccontextmanager
+async def pooled(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[Connection]:
+    """A connection of the pool, in no transaction.
+
+    Raises ResourceExhausted when none comes free in time, Unavailable when the database is away.
+    """
+    try:
+        conn = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+    except TimeoutError:
+        raise ResourceExhausted(
+            "the scheduler is busy; try again in a moment", reason="SCHEDULER_BUSY"
+        ) from None
+    except transient.DRIVER_ERRORS as exc:
+        raise database.unavailable(exc) from exc
+    try:
+        yield conn
+    except transient.DRIVER_ERRORS as exc:
+        if not transient.is_transient(exc):
+            raise
+        raise database.unavailable(exc) from exc
+    finally:
+        await pool.release(conn)
+
+
+@asynccontextmanager
+async def transaction(db: Database) -> AsyncIterator[Connection]:
+    """A transaction on the pool for lists and edits, which never keeps the queue waiting."""
+    try:
+        async with db.engine.begin() as conn:
+            yield await database.driver(conn)
+    except transient.DRIVER_ERRORS as exc:
+        if not transient.is_transient(exc):
+            raise
+        raise database.unavailable(exc) from exc
