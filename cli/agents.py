@@ -2,7 +2,6 @@
 may be changed is decided by the services that own them.
 """
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from cli import connection
 from cli.connection import Connection, new_request_id
 from cli.options import Format, NamespaceOption, Output, text_or_file
-from cli.output import Table, show
+from cli.output import Table, note, show
 from cli.plain import Plain, plain
 from fased.api.policy.v1 import agent_pb2, policy_service_pb2, policy_service_pb2_grpc
 from fased.api.router.v1 import binding_pb2, router_service_pb2, router_service_pb2_grpc
@@ -27,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 AgentArgument = Annotated[str, typer.Argument(metavar="NAME", help="The Agent's id.")]
 AgentOption = Annotated[str, typer.Option("--agent", help="The Agent's id.")]
 Listed = policy_service_pb2.ListAgentsResponse
+Bound = router_service_pb2.ListBindingsResponse
 
 
 @app.callback()
@@ -48,11 +48,11 @@ def list_agents(
       fased agents list -o json
     """
 
-    async def read(to: Connection) -> tuple[Listed, list[binding_pb2.Binding]]:
-        listed, bound = await asyncio.gather(_agents(to), _bindings(to))
-        return listed, bound
+    async def read(to: Connection) -> tuple[Listed, Bound]:
+        return await _agents(to), await _bindings(to)
 
-    listed, bound = connection.run(namespace, read)
+    listed, routes = connection.run(namespace, read)
+    bound = routes.bindings
     rows = [_with_bindings(agent, bound if bindings else None) for agent in listed.agents]
     show(
         output,
@@ -153,7 +153,9 @@ def bind(
         return made
 
     made = connection.run(namespace, create)
+    listed = connection.run(namespace, _bindings)
     show(output, {"bindings": [plain(each) for each in made]}, _bindings_table(made))
+    _note_lint(listed)
 
 
 @app.command()
@@ -193,8 +195,13 @@ def list_bindings(
       fased agents bindings
       fased agents bindings --agent coding
     """
-    bound = connection.run(namespace, lambda to: _bindings(to, agent))
-    show(output, {"bindings": [plain(each) for each in bound]}, _bindings_table(bound))
+    listed = connection.run(namespace, lambda to: _bindings(to, agent))
+    value = {
+        "bindings": [plain(each) for each in listed.bindings],
+        "lint": [plain(each) for each in listed.lint],
+    }
+    show(output, value, _bindings_table(listed.bindings))
+    _note_lint(listed)
 
 
 @app.command()
@@ -237,11 +244,16 @@ async def _agents(to: Connection) -> Listed:
             return whole
 
 
-async def _bindings(to: Connection, agent: str = "") -> list[binding_pb2.Binding]:
-    response = await router_service_pb2_grpc.RouteServiceStub(to.channel).ListBindings(
+async def _bindings(to: Connection, agent: str = "") -> Bound:
+    return await router_service_pb2_grpc.RouteServiceStub(to.channel).ListBindings(
         router_service_pb2.ListBindingsRequest(parent=to.parent, agent_id=agent)
     )
-    return list(response.bindings)
+
+
+def _note_lint(listed: Bound) -> None:
+    """Say what is odd about the bindings, beside the answer."""
+    for finding in listed.lint:
+        note(f"{finding.reason}: {finding.message} ({finding.setup_target})")
 
 
 def _asked(question: str, given: str | None, is_asking: bool) -> str:

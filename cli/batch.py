@@ -43,7 +43,7 @@ def _question(line: bytes, number: int) -> Mapping[str, object]:
         ) from exc
     if not isinstance(value, Mapping):
         raise InvalidArgument(
-            f"{where} is no JSON object", reason="INVALID_JSON", metadata={"field": where}
+            f"{where} is not a JSON object", reason="INVALID_JSON", metadata={"field": where}
         )
     return value
 

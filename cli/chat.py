@@ -1,20 +1,20 @@
-"""`fased chat`: WebChat in a terminal. Decides when to send, wait and end; what is printed of an
-event is decided in `chat_screen.py`.
+"""`fased chat`: WebChat in a terminal. Decides when to send, wait and end; what of an event is
+printed is decided in `chat_screen.py`.
 """
 
 import asyncio
 import sys
-import threading
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli import connection
+from cli import chat_input, connection, failures
 from cli.chat_screen import Screen
 from cli.connection import Connection
 from cli.options import Format
-from cli.output import clean, note, show
+from cli.output import note, show
 from cli.plain import plain
 from fased.api.channels.v1 import channels_service_pb2 as pb
 from fased.api.channels.v1 import channels_service_pb2_grpc, conversation_pb2
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 HISTORY_EVENTS = 100
 HISTORY_LINES = 10
 RECONNECT_PERIOD_S = 1.0
-# How long what was sent may still be answered after the input ended.
+RECONNECT_TRIES = 30
+# How long what was sent may still be answered after a file or pipe has ended.
 LAST_WAIT_S = 60.0
+
+SAID = conversation_pb2.CONVERSATION_EVENT_KIND_SAID
+ENDS = (conversation_pb2.POST_STATE_ANSWERED, conversation_pb2.POST_STATE_FAILED)
 
 Event = conversation_pb2.ConversationEvent
 
@@ -50,46 +54,147 @@ def chat(place: Place, message: str | None, *, wait_s: float, output: Format) ->
     takes longer than `wait_s` seconds.
     """
     if message is None:
-        connection.run(place.namespace, lambda to: _Conversation(to).converse(place))
+        connection.run(place.namespace, lambda to: _converse(to, place))
         return
-    said = connection.run(
-        place.namespace, lambda to: _Conversation(to).ask(place, message, wait_s)
-    )
+    said = connection.run(place.namespace, lambda to: _ask(to, place, message, wait_s))
     show(output, {"answers": [plain(event) for event in said]}, *(event.text for event in said))
 
 
 class _Conversation:
-    """A conversation over one connection; it knows how far it was read and what waits."""
+    """An open conversation. It knows how far it was read and which posts wait for their end."""
 
-    def __init__(self, to: Connection) -> None:
-        self._parent = to.parent
-        self._stub = _stub(to)
-        self._name = ""
-        self._sequence = 0
-        self._waiting: set[str] = set()
-        self._settled = asyncio.Event()
+    def __init__(
+        self, stub: "ConversationServiceAsyncStub", opened: conversation_pb2.Conversation
+    ) -> None:
+        self.name = opened.name
+        self.agent_id = opened.agent_id
+        self.waiting: set[str] = set()
+        self.settled = asyncio.Event()
+        self._stub = stub
+        self._sequence = opened.last_sequence
 
-    async def ask(self, place: Place, text: str, wait_s: float) -> list[Event]:
-        """Post `text` and give what was said to it, once that is all."""
-        await self._open(place)
-        said: list[Event] = []
-        message_id = await self._post(text)
-        try:
-            async with asyncio.timeout(wait_s):
-                async for event in self._events():
-                    if event.post_id != message_id:
-                        continue
-                    if event.kind == conversation_pb2.CONVERSATION_EVENT_KIND_SAID:
-                        said.append(event)
-                    if said and event.post_state in _ENDS:
-                        break
-        except TimeoutError as exc:
-            raise DeadlineExceeded(
-                f"no answer within {wait_s:g} s; it may still come",
-                reason="NO_ANSWER_YET",
-                metadata={"next": "see it with fased chat, or give a longer --wait"},
-            ) from exc
-        failed = [each for each in said if each.message_kind == message_pb2.MESSAGE_KIND_FAILURE]
-        if failed and len(failed) == len(said):
-            raise FasedError(failed[0].text, reason="RUN_FAILED")
-        return said
+    async def history(self) -> list[Event]:
+        """The last events before those that `events` gives."""
+        request = pb.ListEventsRequest(name=self.name, page_size=HISTORY_EVENTS)
+        listed = await self._stub.ListEvents(request)
+        return [event for event in listed.events if event.sequence <= self._sequence]
+
+    async def post(self, text: str) -> str:
+        """Post a text, and give its id; a lost answer is asked for again under the same id."""
+        message_id = uuid.uuid4().hex
+        self.waiting.add(message_id)
+        request = pb.PostMessageRequest(name=self.name, message_id=message_id, text=text)
+        tries = 0
+        while True:
+            try:
+                await self._stub.PostMessage(request)
+                return message_id
+            except FasedError as error:
+                tries += 1
+                if not await _may_retry(error, tries):
+                    self._settle(message_id)
+                    raise
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What happens, from now on and across lost connections; a stored event comes once."""
+        tries = 0
+        while True:
+            request = pb.WatchConversationRequest(name=self.name, after_sequence=self._sequence)
+            try:
+                async for response in self._stub.WatchConversation(request):
+                    tries = 0
+                    self._sequence = max(self._sequence, response.event.sequence)
+                    yield response.event
+                    if response.event.post_state in ENDS:
+                        self._settle(response.event.post_id)
+                # A stream ends without an error when its service stops.
+                lost = Unavailable("the conversation's stream ended", reason="UNAVAILABLE")
+            except Unavailable as error:
+                lost = error
+            tries += 1
+            if not await _may_retry(lost, tries):
+                raise lost
+
+    def _settle(self, message_id: str) -> None:
+        self.waiting.discard(message_id)
+        if not self.waiting:
+            self.settled.set()
+
+
+async def _ask(to: Connection, place: Place, text: str, wait_s: float) -> list[Event]:
+    """Post `text` and give what was said to it, once it is answered."""
+    conversation = await _open(to, place)
+    said: list[Event] = []
+    try:
+        async with asyncio.timeout(wait_s):
+            message_id = await conversation.post(text)
+            async for event in conversation.events():
+                if event.post_id != message_id:
+                    continue
+                if event.kind == SAID:
+                    said.append(event)
+                if event.post_state in ENDS:
+                    break
+    except TimeoutError as exc:
+        raise DeadlineExceeded(
+            f"no answer within {wait_s:g} s; it may still come",
+            reason="NO_ANSWER_YET",
+            metadata={"next": "see it with fased chat, or give a longer --wait"},
+        ) from exc
+    if said and all(each.message_kind == message_pb2.MESSAGE_KIND_FAILURE for each in said):
+        raise FasedError(said[-1].text, reason="RUN_FAILED")
+    return said
+
+
+async def _converse(to: Connection, place: Place) -> None:
+    conversation = await _open(to, place)
+    screen = Screen(sys.stdout, conversation.agent_id)
+    screen.show_history(await conversation.history(), HISTORY_LINES)
+    reading = asyncio.create_task(_read(conversation, screen))
+    watching = asyncio.create_task(_watch(conversation, screen))
+    done, left = await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _read(conversation: _Conversation, screen: Screen) -> None:
+    """Post what is typed, line by line, until the input ends."""
+    screen.prompt()
+    async for line in chat_input.lines():
+        if line.strip():
+            try:
+                screen.own.add(await conversation.post(line))
+            except FasedError as error:
+                if connection.is_lost(error):
+                    raise
+                note(failures.one_line(error))
+        screen.prompt()
+    if conversation.waiting and not sys.stdin.isatty():
+        conversation.settled.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WAIT_S):
+                await conversation.settled.wait()
+
+
+async def _watch(conversation: _Conversation, screen: Screen) -> None:
+    async for event in conversation.events():
+        screen.show(event)
+
+
+async def _open(to: Connection, place: Place) -> _Conversation:
+    stub = channels_service_pb2_grpc.ConversationServiceStub(to.channel)
+    request = pb.OpenConversationRequest(
+        parent=to.parent, agent_id=place.agent, session_key=place.session
+    )
+    return _Conversation(stub, (await stub.OpenConversation(request)).conversation)
+
+
+async def _may_retry(error: FasedError, tries: int) -> bool:
+    """Whether the connection was lost and may come back; waits a little when so."""
+    if not connection.is_lost(error) or tries > RECONNECT_TRIES:
+        return False
+    await asyncio.sleep(RECONNECT_PERIOD_S)
+    return True

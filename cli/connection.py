@@ -59,13 +59,11 @@ def run(
     return asyncio.run(_run(namespace, work, gateway or find(os.environ)))
 
 
-async def _run(
-    namespace: str, work: Callable[[Connection], Awaitable[T]], gateway: Gateway
-) -> T:
+async def _run(namespace: str, work: Callable[[Connection], Awaitable[T]], gateway: Gateway) -> T:
     channel, client = open_client(gateway.grpc, gateway.token)
     try:
         return await work(Connection(channel, namespace))
-    except Unavailable as error:
+    except FasedError as error:
         if not is_lost(error):
             raise
         raise unreachable(f"no gateway answers at {gateway.grpc}") from error
@@ -73,9 +71,9 @@ async def _run(
         await client.close()
 
 
-def is_lost(error: Unavailable) -> bool:
-    """Whether nobody answered at all; a service that refuses gives a reason of its own."""
-    return error.reason == "UNAVAILABLE"
+def is_lost(error: FasedError) -> bool:
+    """Whether nobody answered at all; a service that is not available gives its own reason."""
+    return isinstance(error, Unavailable) and error.reason == "UNAVAILABLE"
 
 
 def new_request_id() -> str:

@@ -1,6 +1,6 @@
 """How a command that could not do its work says so. Decides words and exit codes only.
 
-    0 done · 1 refused or failed · 2 wrong usage · 3 no gateway to ask · 130 interrupted
+0 done · 1 refused or failed · 2 wrong usage · 3 no gateway to ask · 130 interrupted
 """
 
 import json

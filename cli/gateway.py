@@ -18,7 +18,7 @@ from cli.output import Table, show
 from cli.plain import plain
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
-from fased.core.errors import DeadlineExceeded, FailedPrecondition
+from fased.core.errors import DeadlineExceeded
 from fased.core.names import DEFAULT_NAMESPACE
 
 RESTART_TIMEOUT_S = 60.0
@@ -33,9 +33,7 @@ def group() -> None:
 
 
 @app.command()
-def status(
-    namespace: NamespaceOption = DEFAULT_NAMESPACE, output: Output = Format.TABLE
-) -> None:
+def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: Output = Format.TABLE) -> None:
     """Say where the gateway listens. Exit code 3 when it does not answer.
 
     \b
@@ -88,15 +86,9 @@ async def _queue(to: Connection) -> pb.GetQueueStatusResponse:
 def _check_is_ours(gateway: Gateway) -> None:
     """Raise unless the process is `fased up`: after a crash its number may be another's."""
     words = _command_line(gateway.pid)
-    if not words:
-        raise connection.unreachable(f"the gateway's process {gateway.pid} is gone")
     names = {Path(word).name for word in words}
     if not names & {"fased", "cli.main"} or "up" not in words:
-        raise FailedPrecondition(
-            f"process {gateway.pid} is not fased up",
-            reason="NOT_OUR_PROCESS",
-            metadata={"next": "start it with fased up"},
-        )
+        raise connection.unreachable(f"process {gateway.pid} is no fased up any more")
 
 
 def _command_line(pid: int) -> list[str]:

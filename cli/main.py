@@ -64,14 +64,21 @@ def main() -> None:
     except FasedError as error:
         sys.exit(failures.report(error, invocation.format))
     except OSError as exc:
-        refused = FasedError(f"{exc.filename or 'system'}: {exc.strerror or exc}", reason="IO_ERROR")
+        refused = FasedError(
+            f"{exc.filename or 'system'}: {exc.strerror or exc}", reason="IO_ERROR"
+        )
         sys.exit(failures.report(refused, invocation.format))
 
 
 def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fased {metadata.version('fased')}")
-        raise typer.Exit
+    if not wanted:
+        return
+    try:
+        version = metadata.version("fased")
+    except metadata.PackageNotFoundError:
+        version = "from source, not installed"
+    typer.echo(f"fased {version}")
+    raise typer.Exit
 
 
 @app.callback()

@@ -123,9 +123,7 @@ def show_run(
     show(output, plain(found), *_details(found))
 
 
-def status(
-    namespace: NamespaceOption = DEFAULT_NAMESPACE, output: Output = Format.TABLE
-) -> None:
+def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: Output = Format.TABLE) -> None:
     """Count the live runs of a namespace.
 
     \b
@@ -242,9 +240,7 @@ def _row(message: run_pb2.Run) -> tuple[str, ...]:
 
 
 def _details(message: run_pb2.Run) -> list[Table | str]:
-    blocks: list[Table | str] = [
-        terminal_text(run_text.details(run_from_pb(message)))
-    ]
+    blocks: list[Table | str] = [terminal_text(run_text.details(run_from_pb(message)))]
     if message.worker_id:
         until = task_text.instant(from_timestamp(message, "deadline_time"))
         blocks.append(f"- held by worker {message.worker_id}, until {until} at the latest")

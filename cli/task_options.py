@@ -41,7 +41,7 @@ class Missed:
 def missed(text: str) -> Missed:
     """`skip`, `once`, `all:20` or `within:2h`; raises BadParameter for anything else."""
     word, _, detail = text.partition(":")
-    if word in (MissedPolicy.SKIP, MissedPolicy.ONCE) and not detail:
+    if text in (MissedPolicy.SKIP, MissedPolicy.ONCE):
         return Missed(MissedPolicy(word))
     if word == MissedPolicy.ALL and detail.isascii() and detail.isdigit():
         return Missed(MissedPolicy.ALL, limit=int(detail[:9]))
@@ -51,20 +51,15 @@ def missed(text: str) -> Missed:
 
 
 def trigger_of(every: str, cron: str, at: str, manual: bool, tz: str) -> TriggerSpec:
-    """The one trigger that was given; raises BadParameter for none and for several."""
-    given = [
-        TriggerSpec(kind, expr, tz if kind in (TriggerKind.CRON, TriggerKind.AT) else "")
-        for kind, expr in (
-            (TriggerKind.EVERY, every),
-            (TriggerKind.CRON, cron),
-            (TriggerKind.AT, at),
-        )
-        if expr
-    ]
+    """The one trigger that was given; raises BadParameter for none, several, or a stray zone."""
+    exprs = {TriggerKind.EVERY: every, TriggerKind.CRON: cron, TriggerKind.AT: at}
+    given = [TriggerSpec(kind, expr, tz) for kind, expr in exprs.items() if expr]
     if manual:
-        given.append(TriggerSpec(TriggerKind.MANUAL))
+        given.append(TriggerSpec(TriggerKind.MANUAL, "", tz))
     if len(given) != 1:
         raise typer.BadParameter("give one of --every, --cron, --at and --manual")
+    if tz and given[0].kind not in (TriggerKind.CRON, TriggerKind.AT):
+        raise typer.BadParameter("--tz goes with --cron and --at")
     return given[0]
 
 

@@ -11,11 +11,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from opentelemetry import trace
@@ -26,7 +27,7 @@ from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.api.types.v1 import access_pb2
 from fased.bus.pglog import open_pglog
-from fased.core.errors import AlreadyExists, FasedError
+from fased.core.errors import AlreadyExists
 from fased.core.names import DEFAULT_AGENT, DEFAULT_NAMESPACE
 from fased.process import Host, OpenService, Service, serve, stopping_on_signals
 from fased.rpc.client import open_client
@@ -52,6 +53,8 @@ PARENT = f"namespaces/{DEFAULT_NAMESPACE}"
 GRACE_S = 5.0
 # What an address of a Unix socket holds on every platform, less a NUL.
 _SOCKET_PATH_BYTES_MAX = 103
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,12 @@ async def _run(options: Options, started_at: float) -> bool:
     stop, restart = asyncio.Event(), asyncio.Event()
     config = config_file.read(options.state_dir / config_file.NAME)
     with statefolder.locked(options.state_dir) as folder:
-        async with stopping_on_signals(stop), _tracing(), postgres.running(
-            folder, system_dir=_system_dir()
-        ) as server:
-            asyncio.get_running_loop().add_signal_handler(
-                signal.SIGHUP, lambda: (restart.set(), stop.set())
-            )
+        async with (
+            stopping_on_signals(stop),
+            _tracing(),
+            postgres.running(folder, system_dir=_system_dir()) as server,
+        ):
+            _restart_on_hangup(restart, stop)
             await migrate.upgrade(server.dsn)
             with _socket_dir(folder) as sockets:
                 await _serve(options, config, folder, server, sockets, stop, started_at)
@@ -103,22 +106,24 @@ async def _serve(
 ) -> None:
     listen, public = f"unix:{sockets}/fased.sock", f"unix:{sockets}/gateway.sock"
     service_token = secrets.token_urlsafe(32)
-    shared = {
-        "database_url": server.dsn,
-        "service_token": service_token,
-        "listen": listen,
-        **{f"{name}_address": listen for name in SERVICES if name != "gateway"},
-    }
-    gateway_settings = GatewaySettings(
-        **shared, http_host=options.host, http_port=options.port, grpc_listen=public
+    bound_ports: list[int] = []
+
+    def settings(cls: Callable[..., S], **more: object) -> S:
+        """A service's settings: ours where this process decides, else the environment's."""
+        addresses = {f"{name}_address": listen for name in SERVICES if name != "gateway"}
+        ours = {"database_url": server.dsn, "service_token": service_token, "listen": listen}
+        return cls(**ours, **addresses, **more)
+
+    doors = settings(
+        GatewaySettings, http_host=options.host, http_port=options.port, grpc_listen=public
     )
     services: list[OpenService] = [
         policy.open_service,
         router.open_service,
-        partial(scheduler.open_service, settings=SchedulerSettings(**shared, one_process=True)),
+        partial(scheduler.open_service, settings=settings(SchedulerSettings, one_process=True)),
         channels.open_service,
-        partial(executor.open_service, settings=ExecutorSettings(**shared)),
-        partial(gateway.open_service, settings=gateway_settings),
+        partial(executor.open_service, settings=settings(ExecutorSettings)),
+        partial(gateway.open_service, settings=doors, bound=bound_ports.append),
         partial(_postgres_service, server),
     ]
     token = _console_token(folder)
@@ -134,7 +139,7 @@ async def _serve(
 
         async def started() -> None:
             await _prepare(channel, config, token)
-            url = f"http://{options.host}:{gateway_settings.bound_port()}"
+            url = f"http://{options.host}:{bound_ports[0]}"
             _write_gateway_file(folder, url, public, token)
             _greet(url, token, folder, config, time.monotonic() - started_at)
 
@@ -172,14 +177,20 @@ async def _prepare(channel: grpc.aio.Channel, config: ConfigFile, token: str) ->
             return
 
 
+def _restart_on_hangup(restart: asyncio.Event, stop: asyncio.Event) -> None:
+    def on_hangup() -> None:
+        restart.set()
+        stop.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
+
+
 @asynccontextmanager
 async def _postgres_service(server: postgres.Server, host: Host) -> AsyncIterator[Service]:
     async def supervise() -> None:
         watching = asyncio.create_task(server.supervise())
         stopped = asyncio.create_task(host.stop.wait())
-        done, pending = await asyncio.wait(
-            {watching, stopped}, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, pending = await asyncio.wait({watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)

@@ -87,6 +87,12 @@ class Binding:
         return bool(self.channel) and (self.peer is None or self.peer.is_valid)
 
     @property
+    def selectors(self) -> tuple[object, ...]:
+        """All it asks for: equal for two bindings that fit the very same messages."""
+        roles = frozenset(self.role_ids)
+        return self.channel, self.account_scope, self.peer, self.guild_id, self.team_id, roles
+
+    @property
     def order(self) -> tuple[int, str]:
         """Its place among bindings of the same tier; the smallest wins."""
         return self.position, self.id

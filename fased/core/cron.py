@@ -118,7 +118,7 @@ def _next_wall(expr: CronExpression, start: datetime) -> datetime:
         year, month = (year, month + 1) if month < 12 else (year + 1, 1)
         days = _days_in(expr, year, month)
     hour, minute, second = _lowest(expr.hours), _lowest(expr.minutes), _lowest(expr.seconds)
-    return datetime(year, month, _lowest(days), hour, minute, second)  # noqa: DTZ001
+    return datetime(year, month, _lowest(days), hour, minute, second)  # noqa: DTZ001 - a wall time
 
 
 def _previous_wall(expr: CronExpression, start: datetime) -> datetime:
@@ -134,7 +134,7 @@ def _previous_wall(expr: CronExpression, start: datetime) -> datetime:
         year, month = (year, month - 1) if month > 1 else (year - 1, 12)
         days = _days_in(expr, year, month)
     hour, minute, second = _highest(expr.hours), _highest(expr.minutes), _highest(expr.seconds)
-    return datetime(year, month, _highest(days), hour, minute, second)  # noqa: DTZ001
+    return datetime(year, month, _highest(days), hour, minute, second)  # noqa: DTZ001 - a wall time
 
 
 def _count_walls(expr: CronExpression, after: datetime, until: datetime) -> int:

@@ -190,8 +190,6 @@ def _wrapping_range(field: _Field, start: int, end: int) -> list[int]:
     """start to end in the field's order, past its end and on from its beginning if need be."""
     if start == end:
         return [start]
-    if start == field.also:
-        start = field.first
     if start <= end:
         return list(range(start, end + 1))
     return [*range(start, field.last + 1), *range(field.first, end + 1)]

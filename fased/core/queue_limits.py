@@ -22,7 +22,9 @@ LONGEST_RUN = timedelta(days=1)
 def check_batch(count: int) -> None:
     """Raises InvalidArgument for a batch that is too large."""
     if count > MAX_BATCH:
-        raise _invalid("items", f"a batch holds at most {MAX_BATCH}, not {count}", "BATCH_TOO_LARGE")
+        raise _invalid(
+            "items", f"a batch holds at most {MAX_BATCH}, not {count}", "BATCH_TOO_LARGE"
+        )
 
 
 def check_items(items: Sequence[EnqueueItem]) -> None:

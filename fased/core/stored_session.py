@@ -12,8 +12,12 @@ from fased.core.names import AgentId, Namespace, SessionId, SessionKey
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A conversation's row. `active_key` names the named session that is in use instead, on a base
-    key's row; `base_key` is the base of a named one. `identity` keeps the platform's case.
+    """A conversation's row.
+
+    `active_key` names the session that is in use in this conversation instead of it, `""` for
+    itself; `base_key` is what a named session stands beside, `""` for one that is no named one.
+    `identity` is the key with the case of the platform's ids kept. A session that no message has
+    come to yet has its beginning as `last_message_at`.
     """
 
     namespace: Namespace
@@ -21,6 +25,8 @@ class Session:
     identity: str
     agent_id: AgentId
     session_id: SessionId
+    created_at: datetime
+    last_message_at: datetime
     title: str = ""
     base_key: str = ""
     active_key: str = ""
@@ -28,8 +34,6 @@ class Session:
     account_id: str = ""
     peer_id: str = ""
     model: str = ""
-    created_at: datetime | None = None
-    last_message_at: datetime | None = None
     closed_at: datetime | None = None
 
 

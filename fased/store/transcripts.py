@@ -129,7 +129,8 @@ async def list_before(
 async def mark_ended(conn: Connection, ended: Sequence[EndedRun]) -> None:
     """Note which runs nobody was shown: the latest end of a run decides.
 
-    The same ends again, or an earlier one after a later, change nothing.
+    The same ends again, or an earlier one after a later, change nothing; so a pass that stopped
+    midway is mended by its repeat, and needs no transaction.
     """
     latest = {(each.namespace, each.run_id): each for each in sorted(ended, key=_ended_at)}
     failed = [each for each in latest.values() if each.outcome != "succeeded"]

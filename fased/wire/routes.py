@@ -4,10 +4,13 @@ from datetime import datetime
 
 from fased.api.router.v1 import binding_pb2, route_pb2, router_service_pb2, session_pb2
 from fased.api.types.v1 import message_pb2
+from fased.core import zones
 from fased.core.bindings import Binding, BindingPeer, make_binding
+from fased.core.errors import InvalidArgument
 from fased.core.messages import PeerKind
 from fased.core.names import Namespace, resource_name
 from fased.core.route_explain import Candidate
+from fased.core.route_table import RoutingOptions
 from fased.core.routing import RouteDecision, RouteInput
 from fased.core.sessions import DmScope, ResetPolicy, SessionKind, SessionPolicy
 from fased.core.stored_session import Session
@@ -93,21 +96,48 @@ def session_policy_to_pb(policy: SessionPolicy) -> binding_pb2.SessionPolicy:
     )
 
 
+def options_to_pb(options: RoutingOptions) -> binding_pb2.RoutingOptions:
+    """Routing options."""
+    return binding_pb2.RoutingOptions(
+        wildcard_peer=options.wildcard_peer, group_channel_alike=options.group_channel_alike
+    )
+
+
+def options_from_pb(options: binding_pb2.RoutingOptions) -> RoutingOptions:
+    """Routing options."""
+    return RoutingOptions(options.wildcard_peer, options.group_channel_alike)
+
+
 def session_policy_from_pb(policy: binding_pb2.SessionPolicy) -> SessionPolicy:
-    """A session policy; an unknown scope counts as main."""
+    """A session policy; an unknown scope counts as main.
+
+    Raises InvalidArgument for an unknown kind or zone, and an hour the clock does not show.
+    """
     known = set(DmScope)
     return SessionPolicy(
         dm_scope=DmScope(policy.dm_scope) if policy.dm_scope in known else DmScope.MAIN,
         identity_links={link.name: tuple(link.ids) for link in policy.identity_links},
-        reset={SessionKind(rule.kind): _reset_from_pb(rule) for rule in policy.resets},
+        reset=dict(_reset_from_pb(rule) for rule in policy.resets),
     )
 
 
-def _reset_from_pb(rule: binding_pb2.ResetRule) -> ResetPolicy:
-    return ResetPolicy(
+def _reset_from_pb(rule: binding_pb2.ResetRule) -> tuple[SessionKind, ResetPolicy]:
+    if rule.kind not in tuple(SessionKind):
+        raise _invalid_reset("kind", f"{rule.kind[:40]!r} is none of {', '.join(SessionKind)}")
+    if not 0 <= rule.daily_hour <= 23:
+        raise _invalid_reset("daily_hour", f"{rule.daily_hour} is not from 0 to 23")
+    return SessionKind(rule.kind), ResetPolicy(
         daily_hour=rule.daily_hour if rule.HasField("daily_hour") else None,
-        zone=rule.timezone or "UTC",
+        zone=zones.find_zone(rule.timezone).key,
         idle=from_duration(rule, "idle"),
+    )
+
+
+def _invalid_reset(field: str, why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"session.resets.{field}: {why}",
+        reason="INVALID_RESET",
+        metadata={"field": f"session.resets.{field}"},
     )
 
 

@@ -5,7 +5,7 @@ whether it can be.
 import json
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.requests import ClientDisconnect, Request
 
 from fased.core.errors import InvalidArgument, Unavailable
@@ -16,16 +16,27 @@ MAX_BODY_BYTES = 1024 * 1024
 M = TypeVar("M", bound=BaseModel)
 
 
-class Body(BaseModel):
-    """A JSON object without unknown fields; values are not bent into other types."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Query(BaseModel):
-    """Parameters of an address, without unknown ones."""
+class Words(BaseModel):
+    """What a caller says: no unknown fields, no text that the database cannot hold."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _holds_no_nul(cls, value: object) -> object:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("text holds no NUL")
+        return value
+
+
+class Body(Words):
+    """A JSON object; values are not bent into other types."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Query(Words):
+    """Parameters of an address."""
 
 
 class Login(Body):

@@ -1,6 +1,5 @@
 """The chat page and its files, and the health answers. Decides nothing."""
 
-from hashlib import sha256
 from pathlib import Path
 
 import grpc
@@ -24,9 +23,7 @@ def routes() -> list[Route | Mount]:
     pages = Environment(
         loader=FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=StrictUndefined
     )
-    html = pages.get_template("chat.html").render(
-        version=_version(_HERE / "static"), max_text_chars=MAX_TEXT_CHARS
-    )
+    html = pages.get_template("chat.html").render(max_text_chars=MAX_TEXT_CHARS)
 
     async def chat(request: Request) -> Response:
         return HTMLResponse(html)
@@ -61,10 +58,3 @@ async def _is_serving(channel: grpc.aio.Channel) -> bool:
     except FasedError:
         return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _version(folder: Path) -> str:
-    digest = sha256()
-    for path in sorted(folder.iterdir()):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

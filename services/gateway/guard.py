@@ -85,6 +85,8 @@ class Guard:
         origin = headers.get("origin")
         if scope["method"] not in _SAFE_METHODS and origin is not None:
             _check_origin(origin, host)
+        if "\0" in scope["path"]:
+            raise InvalidArgument("a path holds no NUL", reason="INVALID_PATH")
         _check_query(scope["query_string"].decode("latin-1"))
 
 

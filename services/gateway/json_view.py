@@ -41,8 +41,7 @@ def _enum(enum: Any, number: int) -> str:
     """POST_STATE_QUEUED of PostState as `queued`; the zero value as `""`."""
     if number == 0:
         return ""
-    known = enum.values_by_number.get(number)
-    if known is None:
+    if number not in enum.values_by_number:
         return str(number)
-    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return known.name.removeprefix(prefix).lower()
+    prefix = str(enum.values_by_number[0].name).removesuffix("UNSPECIFIED")
+    return str(enum.values_by_number[number].name).removeprefix(prefix).lower()

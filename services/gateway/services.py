@@ -15,7 +15,7 @@ BEHIND = ("channels", "router", "policy", "scheduler", "executor")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One stub for each service of the API that HTTP shows; `by_name` has the channels themselves."""
+    """One stub for each service that HTTP shows; `by_name` has the channels themselves."""
 
     by_name: dict[str, grpc.aio.Channel]
     agents: "policy.AgentServiceAsyncStub"

@@ -12,13 +12,14 @@ from fased.core.names import (
     Namespace,
     SessionKey,
     canonical_agent,
+    canonical_id,
     checked_request_id,
     parse_parent,
     parse_resource_name,
 )
 from fased.core.stored_session import Session
 from fased.rpc import paging
-from fased.store.database import Connection, Database
+from fased.store.database import Database
 from fased.store.router import effects, sessions
 from fased.store.router.sessions import Wanted
 from fased.wire.routes import SESSIONS, session_to_pb
@@ -37,15 +38,16 @@ class SessionServicer(router_service_pb2_grpc.SessionServiceServicer):
     ) -> pb.ListSessionsResponse:
         """Sessions, the last used first."""
         namespace = parse_parent(request.parent)
-        size = paging.page_size(request.page_size)
-        query = {"sessions": namespace, "agent": request.agent_id}
+        size, agent_id = paging.page_size(request.page_size), canonical_id(request.agent_id)
+        query = {"sessions": namespace, "agent": agent_id}
         position = paging.decode(request.page_token, query)
         after = (datetime.fromisoformat(position[0]), str(position[1])) if position else None
         async with self._pool.acquire() as conn:
-            found = await sessions.list_recent(conn, namespace, request.agent_id, after, size + 1)
+            found = await sessions.list_recent(conn, namespace, agent_id, after, size + 1)
         token = ""
-        if len(found) > size and (last_at := found[size - 1].last_message_at):
-            token = paging.encode([last_at.isoformat(), found[size - 1].session_key], query)
+        if len(found) > size:
+            last = found[size - 1]
+            token = paging.encode([last.last_message_at.isoformat(), last.session_key], query)
         return pb.ListSessionsResponse(
             sessions=[session_to_pb(each) for each in found[:size]], next_page_token=token
         )
@@ -54,9 +56,9 @@ class SessionServicer(router_service_pb2_grpc.SessionServiceServicer):
         self, request: pb.GetSessionRequest, context: Any
     ) -> pb.GetSessionResponse:
         """One session."""
-        namespace, key = parse_resource_name(request.name, SESSIONS)
+        namespace, key = _named(request.name)
         async with self._pool.acquire() as conn:
-            session = await sessions.get(conn, namespace, SessionKey(key))
+            session = await sessions.get(conn, namespace, key)
         return pb.GetSessionResponse(session=session_to_pb(_existing(session, key)))
 
     async def CreateSession(
@@ -72,42 +74,52 @@ class SessionServicer(router_service_pb2_grpc.SessionServiceServicer):
                 reason="INVALID_TITLE",
                 metadata={"field": "title"},
             )
+        request_id = checked_request_id(request.request_id) if request.request_id else None
         base_key = core_sessions.main_key(agent_id)
         async with self._pool.acquire() as conn, conn.transaction():
+            # Holding the base, a repeat beside the first finds what that one made.
             [base] = await sessions.find_or_make(
                 conn, [Wanted(namespace, base_key, base_key, agent_id)]
             )
-            taken = await sessions.slugs_under(conn, namespace, base_key)
-            key = core_sessions.named_key(base_key, core_sessions.chat_slug(title, taken))
-            if request.request_id:
-                request_id = checked_request_id(request.request_id)
-                key = SessionKey(await effects.claim_request(conn, namespace, request_id, key))
-            made = await sessions.add_named(conn, base, key, title)
-            session = made or await sessions.get(conn, namespace, key)
-        return pb.CreateSessionResponse(session=session_to_pb(_existing(session, key)))
+            key = SessionKey(await effects.resource_of(conn, namespace, request_id))
+            if key:
+                session = _existing(await sessions.get(conn, namespace, key), key)
+            else:
+                session = await sessions.add_named(conn, base, title)
+                await effects.keep_request(conn, namespace, request_id, session.session_key)
+        return pb.CreateSessionResponse(session=session_to_pb(session))
 
     async def ResetSession(
         self, request: pb.ResetSessionRequest, context: Any
     ) -> pb.ResetSessionResponse:
         """A fresh session id under the same key, once a request."""
-        namespace, key = parse_resource_name(request.name, SESSIONS)
+        namespace, key = _named(request.name)
+        request_id = checked_request_id(request.request_id) if request.request_id else None
         async with self._pool.acquire() as conn, conn.transaction():
-            session = _existing(await sessions.get(conn, namespace, SessionKey(key)), key)
-            if await _is_new(conn, namespace, request.request_id, session.session_id):
-                session = _existing(await sessions.renew(conn, namespace, SessionKey(key)), key)
+            session = _existing(await sessions.get(conn, namespace, key, lock=True), key)
+            if not await effects.resource_of(conn, namespace, request_id):
+                session = await sessions.renew(conn, namespace, key)
+                await effects.keep_request(conn, namespace, request_id, key)
         return pb.ResetSessionResponse(session=session_to_pb(session))
 
     async def ResolveSession(
         self, request: pb.ResolveSessionRequest, context: Any
     ) -> pb.ResolveSessionResponse:
         """The session that a key stands for, made when it has no row."""
-        namespace, key = parse_resource_name(request.name, SESSIONS)
-        session_key = SessionKey(key)
+        namespace, key = _named(request.name)
+        agent_id, _ = core_sessions.parse_session_key(key)
+        if canonical_id(request.agent_id) not in ("", agent_id):
+            raise InvalidArgument(
+                f"session {key[:120]} does not belong to Agent {request.agent_id[:64]}",
+                reason="SESSION_OF_ANOTHER_AGENT",
+                metadata={"field": "agent_id"},
+            )
         async with self._pool.acquire() as conn, conn.transaction():
-            session = await sessions.get(conn, namespace, session_key)
+            session = await sessions.get(conn, namespace, key)
             if session is None:
-                wanted = Wanted(namespace, session_key, key, AgentId(request.agent_id))
-                [session] = await sessions.find_or_make(conn, [wanted])
+                [session] = await sessions.find_or_make(
+                    conn, [Wanted(namespace, key, key, agent_id)]
+                )
         return pb.ResolveSessionResponse(session=session_to_pb(session))
 
     async def _agent(self, namespace: Namespace, asked: str) -> AgentId:
@@ -124,16 +136,9 @@ class SessionServicer(router_service_pb2_grpc.SessionServiceServicer):
         return agent_id
 
 
-async def _is_new(
-    conn: Connection, namespace: Namespace, request_id: str, session_id: str
-) -> bool:
-    if not request_id:
-        return True
-    # The first claim keeps the id that was current before: a repeat finds it, and no other.
-    claimed = await effects.claim_request(
-        conn, namespace, checked_request_id(request_id), session_id
-    )
-    return claimed == session_id
+def _named(name: str) -> tuple[Namespace, SessionKey]:
+    namespace, key = parse_resource_name(name, SESSIONS)
+    return namespace, SessionKey(key.lower())
 
 
 def _existing(session: Session | None, key: str) -> Session:

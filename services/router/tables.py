@@ -8,6 +8,7 @@ from fased.api.policy.v1 import policy_service_pb2, policy_service_pb2_grpc
 from fased.core.names import DEFAULT_AGENT, AgentId, Namespace, parse_resource_name
 from fased.core.route_table import RoutingTable, compile_table, with_agents
 from fased.store.router import bindings
+from fased.store.router.bindings import Routing
 from fased.wire.agents import AGENTS
 
 MAX_NAMESPACES = 1_000
@@ -49,25 +50,13 @@ class RoutingTables:
         known = self._compiled.get(namespace)
         async with self._engine.connect() as conn:
             version = await bindings.version(conn, namespace)
-            if known is not None and known.version == version:
-                if known.agents != agents:
-                    table = with_agents(known.table, _ids(agents), default_agent(agents))
-                    self._keep(namespace, _Compiled(version, agents, table))
-                return self._compiled[namespace].table, agents
-            routing = await bindings.read(conn, namespace)
-        table = compile_table(
-            [stored.binding for stored in routing.bindings],
-            agents=_ids(agents),
-            default_agent=default_agent(agents),
-            session=routing.session,
-        )
-        self._keep(namespace, _Compiled(routing.version, agents, table))
-        return table, agents
-
-    def last_read(self, namespace: Namespace) -> tuple[RoutingTable, tuple[KnownAgent, ...]]:
-        """What `read` gave last, for the rest of one batch; raises KeyError before the first."""
-        compiled = self._compiled[namespace]
-        return compiled.table, compiled.agents
+            if known is None or known.version != version:
+                known = _compiled(await bindings.read(conn, namespace), agents)
+        if known.agents != agents:
+            table = with_agents(known.table, _ids(agents), default_agent(agents))
+            known = _Compiled(known.version, agents, table)
+        self._keep(namespace, known)
+        return known.table, agents
 
     def _keep(self, namespace: Namespace, compiled: _Compiled) -> None:
         if namespace not in self._compiled and len(self._compiled) >= MAX_NAMESPACES:
@@ -96,6 +85,17 @@ def default_agent(agents: tuple[KnownAgent, ...]) -> AgentId:
     """The Agent where no binding matches: the one marked, else the first, else `main`."""
     marked = next((agent.id for agent in agents if agent.is_default), None)
     return marked or (agents[0].id if agents else DEFAULT_AGENT)
+
+
+def _compiled(routing: Routing, agents: tuple[KnownAgent, ...]) -> _Compiled:
+    table = compile_table(
+        [stored.binding for stored in routing.bindings],
+        agents=_ids(agents),
+        default_agent=default_agent(agents),
+        session=routing.settings.session,
+        options=routing.settings.options,
+    )
+    return _Compiled(routing.version, agents, table)
 
 
 def _ids(agents: tuple[KnownAgent, ...]) -> list[AgentId]:

@@ -1,4 +1,4 @@
-"""Connections for the scheduler's calls. Decides which pool, how long to wait for it, and that a
+"""Connections for the scheduler's calls and loops. Decides how long to wait for one, and that a
 failure of the database is told in our own words.
 """
 
@@ -9,7 +9,7 @@ import asyncpg
 
 from fased.core.errors import ResourceExhausted
 from fased.store import database, transient
-from fased.store.database import Connection, Database
+from fased.store.database import Connection
 
 ACQUIRE_TIMEOUT_S = 5.0
 
@@ -39,12 +39,7 @@ async def pooled(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[Connecti
 
 
 @asynccontextmanager
-async def transaction(db: Database) -> AsyncIterator[Connection]:
-    """A transaction on the pool for lists and edits, which never keeps the queue waiting."""
-    try:
-        async with db.engine.begin() as conn:
-            yield await database.driver(conn)
-    except transient.DRIVER_ERRORS as exc:
-        if not transient.is_transient(exc):
-            raise
-        raise database.unavailable(exc) from exc
+async def transaction(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[Connection]:
+    """As `pooled`, in one transaction."""
+    async with pooled(pool) as conn, conn.transaction():
+        yield conn

@@ -3,7 +3,6 @@
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
@@ -28,7 +28,7 @@ from fased.wire.run_views import checkpoint_to_pb
 from fased.wire.times import from_duration, from_timestamp
 from services.scheduler import hints
 from services.scheduler.announce import announce, must_wait
-from services.scheduler.connections import pooled
+from services.scheduler.connections import pooled, transaction
 
 LONGEST_WAIT = timedelta(seconds=30)
 LONGEST_LEASE = timedelta(minutes=5)
@@ -57,7 +57,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         queue_limits.check_batch(len(request.items))
         items = [wire.item_from_pb(each) for each in request.items]
         queue_limits.check_items(items)
-        async with pooled(self._pool) as conn, conn.transaction():
+        async with transaction(self._pool) as conn:
             answers = await enqueue.enqueue(conn, items)
             await outbox.insert(conn, hints.SCHEMA, _notices(items, answers))
         hints.runs_changed(self._hints)
@@ -79,9 +79,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 runs, now = await self._claim(worker_id, request)
                 left_s = ends_at - time.monotonic()
                 if runs or left_s <= 0 or self._stop.is_set():
-                    return pb.LeaseRunsResponse(
-                        runs=[wire.leased_to_pb(run, now) for run in runs]
-                    )
+                    return pb.LeaseRunsResponse(runs=[wire.leased_to_pb(run, now) for run in runs])
                 poll_s = POLL_S * random.uniform(0.8, 1.2)
                 await notify.wait_any(min(left_s, poll_s), stirred, self._stop)
 
@@ -108,11 +106,16 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         """Store what a step left; the first write stands."""
         step, value_json = request.checkpoint.step, request.checkpoint.value_json
         queue_limits.check_checkpoint(step, value_json)
-        _check_json(value_json)
-        async with pooled(self._pool) as conn:
-            stored = await checkpoints.put(
-                conn, RunId(request.run_id), request.epoch, step, value_json
-            )
+        run_id = RunId(request.run_id)
+        try:
+            async with pooled(self._pool) as conn:
+                stored = await checkpoints.put(conn, run_id, request.epoch, step, value_json)
+        except asyncpg.DataError as exc:
+            raise InvalidArgument(
+                "a checkpoint's value is JSON",
+                reason="INVALID_CHECKPOINT",
+                metadata={"field": "checkpoint.value_json"},
+            ) from exc
         if stored is None:
             return pb.PutCheckpointResponse(result=pb.WRITE_RESULT_STALE)
         return pb.PutCheckpointResponse(
@@ -231,14 +234,3 @@ def _lease_for(request: pb.LeaseRunsRequest | pb.HeartbeatRequest) -> timedelta:
             metadata={"field": "lease_for"},
         )
     return asked
-
-
-def _check_json(text: str) -> None:
-    try:
-        json.loads(text)
-    except ValueError as exc:
-        raise InvalidArgument(
-            "a checkpoint's value is JSON",
-            reason="INVALID_CHECKPOINT",
-            metadata={"field": "checkpoint.value_json"},
-        ) from exc

@@ -1,7 +1,7 @@
 """What a worker may write: by run and epoch; cancel, park and wake beside it (laws 5, 6, 8)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -46,13 +46,12 @@ async def leased(conn: Any, lane: str = "a", parent: HeldRun | None = None) -> A
 async def test_every_move_out_of_a_lease_gives_a_new_epoch(conns: list[Any]) -> None:
     conn = conns[0]
     far = await conn.fetchval("SELECT public.fased_now()") + HOUR
-    for n, give_up in enumerate(
-        (
-            lambda run: park.park(conn, held(run), 0, None, announce),
-            lambda run: delay.reschedule(conn, held(run), far, "NETWORK", announce),
-            lambda run: finish.release(conn, [held(run)], announce),
-        )
-    ):
+    ways: tuple[Callable[[Any], Any], ...] = (
+        lambda run: park.park(conn, held(run), 0, None, announce),
+        lambda run: delay.reschedule(conn, held(run), far, "NETWORK", announce),
+        lambda run: finish.release(conn, [held(run)], announce),
+    )
+    for n, give_up in enumerate(ways):
         run = await leased(conn, f"lane-{n}")
         await give_up(run)
         epoch = await conn.fetchval("SELECT epoch FROM scheduler.run WHERE id = $1", run.run_id)
@@ -216,7 +215,7 @@ async def test_cancel_ends_what_no_worker_holds_and_its_lane_goes_on(conns: list
 async def test_every_way_out_of_a_flagged_lease_ends_it_as_cancelled(conns: list[Any]) -> None:
     conn = conns[0]
     far = await conn.fetchval("SELECT public.fased_now()") + HOUR
-    ways = (
+    ways: tuple[Callable[[Any], Any], ...] = (
         lambda run: park.park(conn, held(run), 0, None, announce),
         lambda run: delay.reschedule(conn, held(run), far, "NETWORK", announce),
         lambda run: finish.release(conn, [held(run)], announce),
@@ -233,6 +232,58 @@ async def test_every_way_out_of_a_flagged_lease_ends_it_as_cancelled(conns: list
     await turn_clock(conns, HOUR)
     await recover.recover(conn, announce)
     assert (await outcomes(conn))[run.run_id] == "cancelled"
+
+
+async def blocked(conn: Any) -> None:
+    """Return when some connection waits for a lock."""
+    while not await conn.fetchval(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ):
+        pass
+
+
+async def test_cancel_waits_for_a_claim_under_way_and_flags_its_run(conns: list[Any]) -> None:
+    [run_id] = await put(conns[0], new_run())
+    transaction = conns[0].transaction()
+    await transaction.start()
+    await take(conns[0], WORKER)
+
+    told = asyncio.create_task(cancel.cancel(conns[1], NAMESPACE, run_id, announce))
+    await blocked(conns[2])
+    await transaction.commit()
+
+    assert await told is CancelResult.FLAGGED
+
+
+async def test_cancel_waits_for_a_release_under_way_and_ends_its_run(conns: list[Any]) -> None:
+    run = await leased(conns[0])
+    transaction = conns[0].transaction()
+    await transaction.start()
+    await finish.release(conns[0], [held(run)], announce)
+
+    told = asyncio.create_task(cancel.cancel(conns[1], NAMESPACE, run.run_id, announce))
+    await blocked(conns[2])
+    await transaction.commit()
+
+    assert await told is CancelResult.ENDED
+    assert await states(conns[0]) == {}
+
+
+async def test_a_parents_end_waits_for_its_childs_claim_under_way(conns: list[Any]) -> None:
+    parent = await leased(conns[0], "p")
+    [child] = await put(conns[0], new_run("c"), parent=held(parent))
+    transaction = conns[0].transaction()
+    await transaction.start()
+    await take(conns[0], WORKER)
+
+    done = asyncio.create_task(finish_run(conns[1], parent))
+    await blocked(conns[2])
+    await transaction.commit()
+
+    assert (await done).result is WriteResult.WRITTEN
+    view = await history.get(conns[0], NAMESPACE, child)
+    assert (view.state, view.cancel_requested) == ("running", True)
 
 
 async def test_cancel_wins_or_the_run_finished_never_both(conns: list[Any]) -> None:

@@ -8,13 +8,20 @@ import asyncio
 import copy
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import permutations
-from typing import Any
+from typing import Any, cast
 from uuid import NAMESPACE_OID, uuid5
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from fased.core.errors import FasedError
 from fased.core.names import RunId
@@ -196,7 +203,7 @@ class QueueMachine(QueueRules):
             lambda: ("claim", {"worker": WORKERS[n % 2], "max_runs": 1 + n % 3}),
             lambda: ("recover", {}),
             *(
-                lambda kind=kind: self.worker_call(kind, lease, n)  # type: ignore[misc]
+                lambda kind=kind: self.worker_call(kind, lease, n)
                 for kind in ("complete", "park", "release", "reschedule", "checkpoint", "enqueue")
             ),
         ]
@@ -250,9 +257,9 @@ def test_the_database_answers_as_the_model_does(database_url: str) -> None:
     conns = [loop.run_until_complete(connection(database_url)) for _ in range(CONNECTIONS)]
     try:
         run_state_machine_as_test(
-            lambda: QueueMachine(loop, conns),
+            cast(type[RuleBasedStateMachine], partial(QueueMachine, loop, conns)),
             settings=settings(
-                max_examples=40,
+                max_examples=80,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

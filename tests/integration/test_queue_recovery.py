@@ -240,14 +240,13 @@ async def test_at_the_start_of_one_process_all_leases_end(conns: list[Any]) -> N
 
 
 async def test_clear_stale_takes_a_run_only_from_an_expired_lease(conns: list[Any]) -> None:
-    await put(conns[0], new_run())
+    [run_id] = await put(conns[0], new_run())
 
     async def refusal() -> str:
         with pytest.raises(FailedPrecondition) as refused:
             await recover.clear_stale(conns[0], NAMESPACE, run_id, announce)
         return refused.value.reason
 
-    [run_id] = await states(conns[0])
     assert await refusal() == "NOT_LEASED"
     await take(conns[0], uuid4())
     assert await refusal() == "LEASE_STANDS"

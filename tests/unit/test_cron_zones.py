@@ -214,6 +214,25 @@ def test_a_count_over_years_is_that_of_its_parts(plan: Plan, days: int, cut: int
     ) + cron.count_fires(expression, zone, middle, end)
 
 
+@pytest.mark.parametrize(("name", "change"), CHANGES, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize("hour", ["*", "0-3,22,23"])
+def test_next_and_previous_are_right_from_every_few_minutes_around_a_change(
+    name: str, change: datetime, hour: str
+) -> None:
+    zone, every_day = zones.find_zone(name), frozenset(range(32))
+    hours = frozenset(range(24)) if hour == "*" else frozenset({0, 1, 2, 3, 22, 23})
+    plan = Plan(f"30 {hour} * * *", frozenset({30}), hours, every_day, every_day, False)
+    expression = cron.parse(plan.expr)
+    ticks = ticks_around(name, change)
+    slots = [tick.instant for tick in ticks if plan.fires_at(tick)]
+    for tick in ticks[30 * 60 : 42 * 60 : 7]:
+        for instant in (tick.instant, tick.instant + timedelta(seconds=1)):
+            following = min(slot for slot in slots if slot > instant)
+            preceding = max(slot for slot in slots if slot < instant)
+            assert cron.next_fire(expression, zone, instant) == following
+            assert cron.previous_fire(expression, zone, instant) == preceding
+
+
 def local_fires(expr: str, name: str, day: datetime, count: int) -> list[str]:
     """The next fires after `day`'s beginning, as its clock shows them with the offset."""
     zone, expression = zones.find_zone(name), cron.parse(expr)

@@ -53,7 +53,9 @@ def test_a_recorded_slot_is_ours_too(row_id: str) -> None:
         return
     answer = schedule_text.preview({"schedule": form, "fromMs": now_ms, "count": 1})
     if "error" in row:
-        assert answer["error"]["reason"] == "INVALID_CRON"  # type: ignore[index]
+        error = answer["error"]
+        assert isinstance(error, dict)
+        assert error["reason"] == "INVALID_CRON"
     else:
         assert answer == {"next": [row["expect"]]}
 

@@ -9,8 +9,7 @@ from fased.core import queue
 from fased.core.errors import FailedPrecondition
 from fased.core.names import Namespace, RunId
 from fased.core.queue import LeasedRun, Source
-from fased.core.runs import RunBody, RunClass
-from fased.store import codec
+from fased.core.runs import RunClass
 from fased.store.queue import checkpoints, rows
 from fased.store.queue.lanes import Connection
 
@@ -47,7 +46,7 @@ WITH picked AS MATERIALIZED (
     SELECT 1 FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
 )
 UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
-  leased_at = public.fased_now(), deadline_at = public.fased_now() + time_left
+  leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left
 WHERE id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING id, namespace, epoch, class, body, task_id, attempts, wake_seq, deadline_at, resumed
 """
@@ -119,7 +118,7 @@ async def _leased_runs(conn: Connection, leased: list[rows.Row]) -> list[LeasedR
             namespace=Namespace(row["namespace"]),
             epoch=row["epoch"],
             run_class=RunClass(row["class"]),
-            body=codec.load(RunBody, row["body"] or payloads[row["id"]]),
+            body=rows.run_body(row["body"] or payloads[row["id"]]),
             task_id=rows.task_id(row),
             attempts=row["attempts"],
             wake_seq=row["wake_seq"],

@@ -26,20 +26,21 @@ _END = """
 WITH u AS (
   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::json[], $5::boolean[])
     u(id, epoch, outcome, result, deliver)
-), d AS (
+), ended AS (
   DELETE FROM scheduler.run r USING u
   WHERE r.id = u.id AND r.epoch = u.epoch AND r.id = ANY($1::bigint[])
-  RETURNING r.*, u.result, u.deliver AND NOT r.cancel AS deliver,
-    CASE WHEN r.cancel THEN 'cancelled' ELSE u.outcome END AS outcome
-), ended AS MATERIALIZED (
-  SELECT d.id, d.namespace, d.lane, d.class, d.attempts, d.crashes, d.parent_run, d.task_id,
-    d.worker, d.session_key, d.last_reason, d.run_for, d.created_at, d.run_at, d.leased_at,
-    d.outcome, d.deliver, d.cancel, public.fased_now() AS ended_at, d.body IS NULL AS large,
-    d.epoch AS held_epoch,
-    CASE WHEN $7 THEN nextval('scheduler.lease_epoch') ELSE d.epoch END AS epoch,
-    CASE WHEN d.cancel THEN $6::json ELSE d.result END AS result,
-    coalesce(d.body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = d.id)) AS body
-  FROM d
+  RETURNING r.id, r.namespace, r.lane, r.class, r.attempts, r.crashes, r.parent_run, r.task_id,
+    r.worker, r.session_key, r.last_reason, r.run_for, r.created_at, r.run_at, r.leased_at,
+    r.cancel, r.body IS NULL AS large, r.epoch AS held_epoch,
+    CASE WHEN $7 THEN nextval('scheduler.lease_epoch') ELSE r.epoch END AS epoch,
+    CASE WHEN r.cancel THEN 'cancelled' ELSE u.outcome END AS outcome,
+    CASE WHEN r.cancel THEN $6::json ELSE u.result END AS result,
+    u.deliver AND NOT r.cancel AS deliver,
+    coalesce(r.body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = r.id)) AS body,
+    (SELECT public.fased_now()) AS ended_at,
+    EXISTS (
+      SELECT 1 FROM scheduler.run c WHERE c.parent_run = r.id AND c.parent_run IS NOT NULL
+    ) AS has_children
 ), h AS (
   INSERT INTO scheduler.run_history (id, namespace, lane, class, attempts, crashes, epoch,
     parent_run, task_id, worker, session_key, last_reason, run_for, created_at, run_at, leased_at,
@@ -50,9 +51,7 @@ WITH u AS (
   FROM ended
 )
 SELECT id, namespace, lane, class, task_id, attempts, crashes, epoch, held_epoch, parent_run,
-  outcome, deliver, cancel, ended_at, large, body, EXISTS (
-    SELECT 1 FROM scheduler.run c WHERE c.parent_run = ended.id AND c.parent_run IS NOT NULL
-  ) AS has_children
+  outcome, deliver, cancel, ended_at, large, body, has_children
 FROM ended
 """
 

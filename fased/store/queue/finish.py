@@ -48,18 +48,14 @@ async def complete(
         held = await lanes.lock_families(conn, [ending.run_id for ending in endings])
         return await ends.end_locked(conn, endings, held, announce, by_worker=True)
 
-    outcomes = {
-        HeldRun(run.run_id, run.epoch): run.outcome for run in await lanes.restarting(conn, end)
-    }
-    missing = [
-        done.run_id for done in completions if HeldRun(done.run_id, done.epoch) not in outcomes
-    ]
+    ended = await lanes.restarting(conn, end)
+    outcomes = {(run.run_id, run.epoch): run.outcome for run in ended}
+    missing = [done.run_id for done in completions if (done.run_id, done.epoch) not in outcomes]
     if missing:
         for row in await conn.fetch(_RECORDED, missing):
-            outcomes[HeldRun(row["id"], row["epoch"])] = Outcome(row["outcome"])
+            outcomes[row["id"], row["epoch"]] = Outcome(row["outcome"])
     return [
-        _completion_result(done, outcomes.get(HeldRun(done.run_id, done.epoch)))
-        for done in completions
+        _completion_result(done, outcomes.get((done.run_id, done.epoch))) for done in completions
     ]
 
 
@@ -99,7 +95,6 @@ async def _release(conn: Connection, statement: str, runs: Sequence[HeldRun]) ->
 
 
 def _completion_result(done: Completion, outcome: Outcome | None) -> CompletionResult:
-    result = write_result(
-        outcome is not None and outcome is not Outcome.CANCELLED, outcome is Outcome.CANCELLED
-    )
+    is_cancelled = outcome is Outcome.CANCELLED
+    result = write_result(outcome is not None and not is_cancelled, is_cancelled)
     return CompletionResult(done.run_id, result, outcome)

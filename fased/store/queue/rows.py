@@ -1,5 +1,6 @@
 """Rows of the queue as core values, and back. Decides the encoding, and what is too large."""
 
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,12 @@ def is_large(body: str) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
+def run_body(text: str) -> RunBody:
+    """A body from its JSON; remembered, since the end of a run reads what its claim read."""
+    return codec.load(RunBody, text)
+
+
 def task_id(row: Row) -> TaskId | None:
     """The row's task."""
     value: UUID | None = row["task_id"]
@@ -50,7 +57,7 @@ def ended_run(row: Row, result: RunResult) -> EndedRun:
         attempts=row["attempts"],
         crashes=row["crashes"],
         epoch=row["epoch"],
-        body=codec.load(RunBody, row["body"]),
+        body=run_body(row["body"]),
         outcome=Outcome(row["outcome"]),
         result=result,
         deliver=row["deliver"],
@@ -90,7 +97,7 @@ def _shared(row: Row) -> dict[str, Any]:
         "run_class": RunClass(row["class"]),
         "lane": row["lane"],
         "task_id": task_id(row),
-        "body": codec.load(RunBody, row["body"]),
+        "body": run_body(row["body"]),
         "attempts": row["attempts"],
         "crashes": row["crashes"],
         "worker_id": str(row["worker"] or ""),

@@ -18,22 +18,27 @@ WHERE w.state = 0 AND NOT EXISTS (
 LIMIT $1
 """
 
-_IDLE_LANES = """
-SELECT namespace, lane FROM scheduler.lane
-WHERE touched_at < public.fased_now() - $1::interval
-ORDER BY namespace, lane LIMIT $2 FOR UPDATE SKIP LOCKED
-"""
-
-# A second statement: the snapshot of the first would not see a run put into a lane it waited for.
-_DROP_LANES = """
-DELETE FROM scheduler.lane l USING unnest($1::text[], $2::text[]) u(n, l)
-WHERE l.namespace = u.n AND l.lane = u.l
-  AND NOT EXISTS (SELECT 1 FROM scheduler.run r
+# By state, since each state has its index.
+_NO_RUN_HAS = """
+  NOT EXISTS (SELECT 1 FROM scheduler.run r
     WHERE r.namespace = l.namespace AND r.lane = l.lane AND r.state IN (1, 2, 3))
   AND NOT EXISTS (SELECT 1 FROM scheduler.run r
     WHERE r.namespace = l.namespace AND r.lane = l.lane AND r.state = 0)
   AND NOT EXISTS (SELECT 1 FROM scheduler.run r
     WHERE r.namespace = l.namespace AND r.lane = l.lane AND r.state = 4)
+"""
+
+_IDLE_LANES = f"""
+SELECT namespace, lane FROM scheduler.lane l
+WHERE touched_at < public.fased_now() - $1::interval AND {_NO_RUN_HAS}
+ORDER BY namespace, lane LIMIT $2 FOR UPDATE OF l SKIP LOCKED
+"""
+
+# Asked again in a second statement: the snapshot of the first does not see a run that was put
+# into a lane just before it was locked.
+_DROP_LANES = f"""
+DELETE FROM scheduler.lane l USING unnest($1::text[], $2::text[]) u(n, l)
+WHERE l.namespace = u.n AND l.lane = u.l AND {_NO_RUN_HAS}
 """
 
 _DROP_WORKERS = """

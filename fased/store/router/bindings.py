@@ -1,7 +1,10 @@
-"""Bindings and the session policy in rows, under one version a namespace."""
+"""Bindings, session policy and routing options in rows, under one version a namespace.
+
+Decides the places that bindings take in the order; not what may be changed by whom.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fased.core.bindings import Binding
 from fased.core.names import Namespace
+from fased.core.route_table import RoutingOptions
 from fased.core.sessions import SessionPolicy
 from fased.store import codec
 from fased.store.tables.router import binding, routing
+
+# A chat's own choice goes before all, an owner's bindings (a file's) stand from 0 in the owner's
+# order, and those made by command come after them, however many the owner adds later.
+CHAT_POSITION = -1
+_FIRST_BY_COMMAND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +35,21 @@ class StoredBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """The session policy and the options of a namespace, with who names them."""
+
+    session: SessionPolicy = field(default_factory=SessionPolicy)
+    options: RoutingOptions = field(default_factory=RoutingOptions)
+    managed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Routing:
     """A namespace's rules as they stand; `version` moves with every change."""
 
     version: int
     bindings: tuple[StoredBinding, ...]
-    session: SessionPolicy
+    settings: Settings
 
 
 async def version(conn: AsyncConnection, namespace: Namespace) -> int:
@@ -48,34 +66,43 @@ async def lock(conn: AsyncConnection, namespace: Namespace) -> int:
 
 
 async def read(conn: AsyncConnection, namespace: Namespace) -> Routing:
-    """All rules of a namespace, in the order that decides."""
+    """All rules of a namespace, in the order that decides.
+
+    Without the lock, the bindings may be newer than the version, and never older.
+    """
     head = (
-        await conn.execute(
-            select(routing.c.version, routing.c.session).where(routing.c.namespace == namespace)
-        )
+        await conn.execute(select(routing).where(routing.c.namespace == namespace))
     ).one_or_none()
     rows = await conn.execute(
         select(binding)
         .where(binding.c.namespace == namespace)
         .order_by(binding.c.position, binding.c.id)
     )
-    policy = SessionPolicy() if head is None else codec.from_jsonable(SessionPolicy, head.session)
-    return Routing(0 if head is None else head.version, tuple(map(_stored, rows)), policy)
+    if head is None:
+        return Routing(0, tuple(map(_stored, rows)), Settings())
+    settings = Settings(
+        codec.from_jsonable(SessionPolicy, head.session),
+        codec.from_jsonable(RoutingOptions, head.options),
+        head.settings_managed_by,
+    )
+    return Routing(head.version, tuple(map(_stored, rows)), settings)
 
 
-async def put(conn: AsyncConnection, namespace: Namespace, stored: StoredBinding) -> None:
-    """Store a binding under its id, new or changed."""
+async def put(conn: AsyncConnection, namespace: Namespace, stored: StoredBinding) -> StoredBinding:
+    """Store a binding under its id, new or changed; gives it with the instant it was made."""
     values = {
         "position": stored.binding.position,
         "agent_id": stored.binding.agent_id,
         "match": codec.to_jsonable(replace(stored.binding, id="", position=0)),
         "managed_by": stored.managed_by,
     }
-    await conn.execute(
+    row = await conn.execute(
         insert(binding)
         .values(namespace=namespace, id=stored.binding.id, **values)
         .on_conflict_do_update(index_elements=["namespace", "id"], set_=values)
+        .returning(binding)
     )
+    return _stored(row.one())
 
 
 async def remove(conn: AsyncConnection, namespace: Namespace, ids: Sequence[str]) -> None:
@@ -85,14 +112,16 @@ async def remove(conn: AsyncConnection, namespace: Namespace, ids: Sequence[str]
     )
 
 
-async def set_session(
-    conn: AsyncConnection, namespace: Namespace, policy: SessionPolicy, managed_by: str
-) -> None:
-    """Set the session policy of a locked namespace."""
+async def set_settings(conn: AsyncConnection, namespace: Namespace, settings: Settings) -> None:
+    """Set the session policy and the options of a locked namespace."""
     await conn.execute(
         update(routing)
         .where(routing.c.namespace == namespace)
-        .values(session=codec.to_jsonable(policy), session_managed_by=managed_by)
+        .values(
+            session=codec.to_jsonable(settings.session),
+            options=codec.to_jsonable(settings.options),
+            settings_managed_by=settings.managed_by,
+        )
     )
 
 
@@ -108,9 +137,10 @@ async def next_version(conn: AsyncConnection, namespace: Namespace) -> int:
 
 
 async def next_position(conn: AsyncConnection, namespace: Namespace) -> int:
-    """The place after the last binding."""
-    query = select(func.coalesce(func.max(binding.c.position), -1) + 1).where(
-        binding.c.namespace == namespace
+    """The place after the last binding that was made by command."""
+    last = func.max(binding.c.position)
+    query = select(func.coalesce(last + 1, _FIRST_BY_COMMAND)).where(
+        binding.c.namespace == namespace, binding.c.position >= _FIRST_BY_COMMAND
     )
     return int((await conn.execute(query)).scalar_one())
 

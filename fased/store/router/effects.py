@@ -29,23 +29,37 @@ async def is_known(conn: Connection, namespace: Namespace, event_id: str) -> boo
     )
 
 
-async def claim_request(
-    conn: Connection, namespace: Namespace, request_id: UUID, resource: str
-) -> str:
-    """The resource that a request made: `resource` the first time, else the one it made then."""
-    row = await conn.fetchrow(
-        """INSERT INTO router.request AS r (namespace, request_id, resource) VALUES ($1, $2, $3)
-           ON CONFLICT (namespace, request_id) DO UPDATE SET resource = r.resource
-           RETURNING resource""",
+async def resource_of(conn: Connection, namespace: Namespace, request_id: UUID | None) -> str:
+    """The resource that a request made before; `""` for a new request, and for none.
+
+    A repeat that comes beside the first is seen only by callers who hold what both change.
+    """
+    if request_id is None:
+        return ""
+    resource = await conn.fetchval(
+        "SELECT resource FROM router.request WHERE namespace = $1 AND request_id = $2",
         namespace,
         request_id,
-        resource,
     )
-    return str(row["resource"])
+    return str(resource or "")
+
+
+async def keep_request(
+    conn: Connection, namespace: Namespace, request_id: UUID | None, resource: str
+) -> None:
+    """Note what a request made, so that its repeat makes nothing more."""
+    if request_id is not None:
+        await conn.execute(
+            """INSERT INTO router.request (namespace, request_id, resource) VALUES ($1, $2, $3)
+               ON CONFLICT DO NOTHING""",
+            namespace,
+            request_id,
+            resource,
+        )
 
 
 async def prune(conn: Connection, older_than: timedelta) -> None:
-    """Forget effects and requests so old that the bus no longer holds their events."""
+    """Forget effects and requests that are older. By `command_effect_at` and `request_at`."""
     for table in ("command_effect", "request"):
         await conn.execute(
             f"DELETE FROM router.{table} WHERE at < public.fased_now() - $1::interval", older_than

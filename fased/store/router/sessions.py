@@ -4,12 +4,13 @@ Functions take an asyncpg connection; the caller owns the transaction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 import asyncpg
 
 from fased.core.names import AgentId, Namespace, SessionId, SessionKey
+from fased.core.sessions import chat_slug, named_key
 from fased.core.stored_session import Session, distinct_key
 from fased.store.database import Connection
 
@@ -19,7 +20,10 @@ _COLUMNS = """namespace, session_key, identity, agent_id, session_id, title, bas
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A conversation that a message asks for; its row is made when it has none."""
+    """A conversation that is asked for; its row is made when it has none.
+
+    `at` is when its message came, None for a conversation that no message asks for.
+    """
 
     namespace: Namespace
     session_key: SessionKey
@@ -28,6 +32,7 @@ class Wanted:
     channel: str = ""
     account_id: str = ""
     peer_id: str = ""
+    at: datetime | None = None
 
 
 async def find_or_make(conn: Connection, wanted: Sequence[Wanted]) -> list[Session]:
@@ -46,10 +51,13 @@ async def find_or_make(conn: Connection, wanted: Sequence[Wanted]) -> list[Sessi
     return [rows[each.namespace, each.identity] for each in wanted]
 
 
-async def get(conn: Connection, namespace: Namespace, key: SessionKey) -> Session | None:
-    """One session, by primary key."""
+async def get(
+    conn: Connection, namespace: Namespace, key: SessionKey, *, lock: bool = False
+) -> Session | None:
+    """One session, by primary key; `lock` holds its row for an edit."""
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} FROM router.session WHERE namespace = $1 AND session_key = $2",
+        f"""SELECT {_COLUMNS} FROM router.session WHERE namespace = $1 AND session_key = $2
+            {"FOR NO KEY UPDATE" if lock else ""}""",
         namespace,
         key,
     )
@@ -88,8 +96,10 @@ async def touch(conn: Connection, used: Sequence[tuple[Namespace, SessionKey, da
 
 async def renew(
     conn: Connection, namespace: Namespace, key: SessionKey, model: str | None = None
-) -> Session | None:
-    """Start a fresh session id under a key; a `model` becomes its override, None keeps it."""
+) -> Session:
+    """Start a fresh session id under a key that is there; a `model` becomes its override, None
+    keeps it.
+    """
     row = await conn.fetchrow(
         f"""UPDATE router.session
                SET session_id = gen_random_uuid(), model = coalesce($3, model)
@@ -98,26 +108,24 @@ async def renew(
         key,
         model,
     )
-    return None if row is None else _session(row)
+    return _session(row)
 
 
-async def add_named(conn: Connection, base: Session, key: SessionKey, title: str) -> Session | None:
-    """Make a named session under a base; None when the key is taken."""
-    row = await conn.fetchrow(
-        f"""INSERT INTO router.session (namespace, session_key, identity, agent_id, session_id,
-                title, base_key, channel, account_id, peer_id)
-            VALUES ($1, $2, $2, $3, gen_random_uuid(), $4, $5, $6, $7, $8)
-            ON CONFLICT DO NOTHING RETURNING {_COLUMNS}""",
+async def add_named(conn: Connection, base: Session, title: str) -> Session:
+    """Make a named session beside a base, under the first slug of its title that is free."""
+    rows = await conn.fetch(
+        """SELECT session_key FROM router.session
+            WHERE namespace = $1 AND base_key = $2 AND base_key <> ''""",
         base.namespace,
-        key,
-        base.agent_id,
-        title,
         base.session_key,
-        base.channel,
-        base.account_id,
-        base.peer_id,
     )
-    return None if row is None else _session(row)
+    taken = {row["session_key"].rpartition(":")[2] for row in rows}
+    while True:
+        slug = chat_slug(title, taken)
+        session = await _insert_named(conn, base, named_key(base.session_key, slug), title)
+        if session is not None:
+            return session
+        taken.add(slug)
 
 
 async def named_under(conn: Connection, namespace: Namespace, base: SessionKey) -> list[Session]:
@@ -130,17 +138,6 @@ async def named_under(conn: Connection, namespace: Namespace, base: SessionKey) 
         base,
     )
     return [_session(row) for row in rows]
-
-
-async def slugs_under(conn: Connection, namespace: Namespace, base: SessionKey) -> set[str]:
-    """The slugs taken under a base, those of closed sessions too."""
-    rows = await conn.fetch(
-        """SELECT session_key FROM router.session
-            WHERE namespace = $1 AND base_key = $2 AND base_key <> ''""",
-        namespace,
-        base,
-    )
-    return {row["session_key"].rpartition(":")[2] for row in rows}
 
 
 async def activate(conn: Connection, namespace: Namespace, base: SessionKey, active: str) -> None:
@@ -195,6 +192,27 @@ async def list_recent(
     return [_session(row) for row in rows]
 
 
+async def _insert_named(
+    conn: Connection, base: Session, key: SessionKey, title: str
+) -> Session | None:
+    """The session made; None where another has the key, be it one that was just made beside."""
+    row = await conn.fetchrow(
+        f"""INSERT INTO router.session (namespace, session_key, identity, agent_id, session_id,
+                title, base_key, channel, account_id, peer_id)
+            VALUES ($1, $2, $2, $3, gen_random_uuid(), $4, $5, $6, $7, $8)
+            ON CONFLICT DO NOTHING RETURNING {_COLUMNS}""",
+        base.namespace,
+        key,
+        base.agent_id,
+        title,
+        base.session_key,
+        base.channel,
+        base.account_id,
+        base.peer_id,
+    )
+    return None if row is None else _session(row)
+
+
 async def _locked(
     conn: Connection, wanted: Sequence[Wanted]
 ) -> dict[tuple[Namespace, str], Session]:
@@ -212,38 +230,18 @@ async def _locked(
 async def _make(conn: Connection, wanted: Sequence[Wanted]) -> None:
     await conn.execute(
         """INSERT INTO router.session (namespace, session_key, identity, agent_id, session_id,
-               channel, account_id, peer_id)
-           SELECT n, k, i, a, gen_random_uuid(), c, o, p
+               channel, account_id, peer_id, last_message_at)
+           SELECT n, k, i, a, gen_random_uuid(), c, o, p, coalesce(t, public.fased_now())
              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::text[]) u(n, k, i, a, c, o, p)
+                         $7::text[], $8::timestamptz[]) u(n, k, i, a, c, o, p, t)
             ORDER BY n, k
            ON CONFLICT DO NOTHING""",
-        *(
-            [getattr(each, name) for each in wanted]
-            for name in (
-                "namespace",
-                "session_key",
-                "identity",
-                "agent_id",
-                "channel",
-                "account_id",
-                "peer_id",
-            )
-        ),
+        *([getattr(each, column.name) for each in wanted] for column in fields(Wanted)),
     )
 
 
 def _apart(wanted: Wanted) -> Wanted:
-    key = distinct_key(wanted.session_key, wanted.identity)
-    return Wanted(
-        wanted.namespace,
-        key,
-        wanted.identity,
-        wanted.agent_id,
-        wanted.channel,
-        wanted.account_id,
-        wanted.peer_id,
-    )
+    return replace(wanted, session_key=distinct_key(wanted.session_key, wanted.identity))
 
 
 def _session(row: asyncpg.Record) -> Session:

@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Index,
     Integer,
     Table,
     Text,
@@ -12,7 +13,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 from fased.store.tables.bus import outbox as outbox_table
 from fased.store.tables.metadata import metadata
@@ -26,8 +27,9 @@ routing = Table(
     metadata,
     Column("namespace", Text, primary_key=True),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
-    Column("session", JSONB, nullable=False, server_default=text("'{}'")),
-    Column("session_managed_by", Text, nullable=False, server_default=_empty),
+    Column("session", JSON, nullable=False, server_default=text("'{}'")),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("settings_managed_by", Text, nullable=False, server_default=_empty),
     schema=SCHEMA,
 )
 
@@ -63,6 +65,10 @@ session = Table(
     Column("last_message_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("closed_at", DateTime(timezone=True)),
     UniqueConstraint("namespace", "identity"),
+    Index("session_recent", "namespace", "last_message_at", "session_key"),
+    Index(
+        "session_base", "namespace", "base_key", postgresql_where=text("base_key <> ''::text")
+    ),
     schema=SCHEMA,
 )
 
@@ -72,6 +78,7 @@ command_effect = Table(
     Column("namespace", Text, primary_key=True),
     Column("event_id", Text, primary_key=True),
     Column("at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Index("command_effect_at", "at"),
     schema=SCHEMA,
 )
 
@@ -82,6 +89,7 @@ request = Table(
     Column("request_id", Uuid, primary_key=True),
     Column("resource", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Index("request_at", "at"),
     schema=SCHEMA,
 )
 

@@ -40,7 +40,7 @@ class EndedRuns:
         ended = [each for each in map(_ended, records) if each is not None]
         if not ended:
             return
-        async with self._pool.acquire() as conn, conn.transaction():
+        async with self._pool.acquire() as conn:
             await transcripts.mark_ended(conn, ended)
 
     async def forget_loop(self, stop: asyncio.Event) -> None:

@@ -6,12 +6,15 @@ Decides what goes together; what becomes of each is the queue's word.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
-from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 from fased.core.queue import Completion
 from fased.wire.work import completion_to_pb
 from services.executor.worker.calls import persistently
+
+if TYPE_CHECKING:
+    from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 COLLECT_FOR_S = 0.005
 MAX_BATCH = 100
@@ -27,7 +30,7 @@ class _Batch:
 class Completions:
     """The way by which a worker's runs end."""
 
-    def __init__(self, queue: QueueServiceAsyncStub) -> None:
+    def __init__(self, queue: "QueueServiceAsyncStub") -> None:
         self._queue = queue
         self._open: _Batch | None = None
 

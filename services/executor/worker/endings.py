@@ -70,6 +70,12 @@ def blocked(finding: Finding) -> Finished:
     )
 
 
+def timed_out() -> Finished:
+    """The run's deadline is reached."""
+    message = "The run reached its deadline and was stopped."
+    return Finished(Outcome.TIMED_OUT, RunResult(reason="DEADLINE_EXCEEDED", message=message))
+
+
 def failed(error: FasedError) -> Finished:
     """The run ends with an error's reason and sentence."""
     return Finished(

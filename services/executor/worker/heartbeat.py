@@ -58,6 +58,8 @@ class Heartbeat:
         self._metadata = ((AUTHORIZATION, f"Bearer {token}"),)
         self._listener = listener
         self._every_s = every_s
+        # Half a lease: a call that hangs leaves time for the next one.
+        self._timeout_s = lease_for.total_seconds() / 2
         self._lease_for = lease_for
         self._stopped = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,7 +90,7 @@ class Heartbeat:
             claim_deadline=to_duration(CLAIM_DEADLINE),
         )
         try:
-            answer = stub.Heartbeat(request, timeout=self._every_s, metadata=self._metadata)
+            answer = stub.Heartbeat(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as exc:
             # What a synchronous call raises has the same methods as the other kind's error.
             error = status.error_from(cast(grpc.aio.AioRpcError, exc))

@@ -4,16 +4,19 @@ Decides which chats those are and how often they are told; a report that is lost
 """
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
 
 from fased.api.executor.v1 import executor_service_pb2 as pb
-from fased.api.executor.v1.executor_service_pb2_grpc import ProgressServiceAsyncStub
 from fased.api.types.v1 import message_pb2
 from fased.core.errors import FasedError
 from fased.core.queue import LeasedRun
 from fased.core.transcripts import storable
 from fased.wire.messages import target_to_pb
+
+if TYPE_CHECKING:
+    from fased.api.executor.v1.executor_service_pb2_grpc import ProgressServiceAsyncStub
 
 STREAMING_CHANNELS = frozenset({"webchat"})
 # The bus carries partial text no oftener (design §5).
@@ -26,7 +29,7 @@ logger = structlog.get_logger()
 class Progress:
     """The reports of one worker's runs, together in one call each quarter of a second."""
 
-    def __init__(self, server: ProgressServiceAsyncStub) -> None:
+    def __init__(self, server: "ProgressServiceAsyncStub") -> None:
         self._server = server
         self._started: dict[int, LeasedRun] = {}
         self._partial: dict[int, tuple[LeasedRun, str]] = {}

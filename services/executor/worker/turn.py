@@ -11,23 +11,20 @@ import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from fased.api.executor.v1 import executor_service_pb2 as executor_pb
-from fased.api.executor.v1.executor_service_pb2_grpc import TranscriptServiceAsyncStub
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1.agent_pb2 import Agent
-from fased.api.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
 from fased.api.scheduler.v1 import queue_service_pb2 as queue_pb
 from fased.api.scheduler.v1 import run_pb2
-from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 from fased.core import context, runs
 from fased.core.errors import FasedError
 from fased.core.findings import Finding
 from fased.core.model_failures import ModelFailure, unusable_answer
 from fased.core.models import ModelChoice
 from fased.core.queue import LeasedRun
-from fased.core.runs import ExecutionMode, Outcome, Retry, RunClass, RunResult
+from fased.core.runs import ExecutionMode, Retry, RunClass
 from fased.core.transcripts import (
     MAX_TEXT_CHARS,
     TranscriptEntry,
@@ -43,14 +40,19 @@ from services.executor.worker.endings import (
     Answer,
     Dropped,
     Ending,
-    Finished,
     after_attempt,
     blocked,
     failed,
     succeeded,
+    timed_out,
 )
 from services.executor.worker.leases import Lease
 from services.executor.worker.progress import Progress
+
+if TYPE_CHECKING:
+    from fased.api.executor.v1.executor_service_pb2_grpc import TranscriptServiceAsyncStub
+    from fased.api.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+    from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 ACT = "act"
 
@@ -60,9 +62,9 @@ class Turn:
 
     def __init__(
         self,
-        queue: QueueServiceAsyncStub,
-        policy: PolicyServiceAsyncStub,
-        transcripts: TranscriptServiceAsyncStub,
+        queue: "QueueServiceAsyncStub",
+        policy: "PolicyServiceAsyncStub",
+        transcripts: "TranscriptServiceAsyncStub",
         progress: Progress,
         models: Models,
         settings: Settings,
@@ -84,8 +86,7 @@ class Turn:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            message = "The run reached its deadline and was stopped."
-            return Finished(Outcome.TIMED_OUT, RunResult(reason="DEADLINE_EXCEEDED", message=message))
+            return timed_out()
         except FasedError as exc:
             return failed(exc)
         finally:

@@ -11,13 +11,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
 from fased.api.scheduler.v1 import run_pb2
-from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 from fased.core.errors import FasedError
 from fased.core.queue import Completion
 from fased.core.runs import Outcome, RunClass, RunResult
@@ -32,6 +31,9 @@ from services.executor.worker.endings import Dropped, Ending, Finished, PutOff
 from services.executor.worker.heartbeat import Heartbeat, Listener
 from services.executor.worker.leases import Lease, Leases, StopReason
 from services.executor.worker.turn import Turn
+
+if TYPE_CHECKING:
+    from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 # While only messages may be taken, a slot for the others can come free: ask again soon.
 RESTRICTED_WAIT_S = 1.0
@@ -49,7 +51,7 @@ class Worker:
 
     def __init__(
         self,
-        queue: QueueServiceAsyncStub,
+        queue: "QueueServiceAsyncStub",
         turn: Turn,
         completions: Completions,
         providers: Sequence[str],

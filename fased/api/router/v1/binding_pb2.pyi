@@ -84,7 +84,9 @@ class Binding(_message.Message):
     agent_id: _builtins.str
     """The Agent's id."""
     position: _builtins.int
-    """Its place in the configuration's order, from 0; set by the service."""
+    """Its place in the order, smallest first; set by the service: -1 for a chat's own choice, from 0
+    for an owner's in the owner's order, from 1000000 for those made by command.
+    """
     managed_by: _builtins.str
     """Who owns it: empty, file:PATH or resource:UID."""
     @_builtins.property
@@ -184,6 +186,32 @@ class ResetRule(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_hour) -> _WhichOneofReturnType__daily_hour | None: ...
 
 Global___ResetRule: _TypeAlias = ResetRule  # noqa: Y015
+
+@_typing.final
+class RoutingOptions(_message.Message):
+    """RoutingOptions switch on what routing does not do by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WILDCARD_PEER_FIELD_NUMBER: _builtins.int
+    GROUP_CHANNEL_ALIKE_FIELD_NUMBER: _builtins.int
+    wildcard_peer: _builtins.bool
+    """Whether a binding's peer id "*" stands for every chat of its kind."""
+    group_channel_alike: _builtins.bool
+    """Whether groups and channels are the same kind of chat to a binding."""
+    def __init__(
+        self,
+        *,
+        wildcard_peer: _builtins.bool = ...,
+        group_channel_alike: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_channel_alike", b"group_channel_alike", "wildcard_peer", b"wildcard_peer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoutingOptions: _TypeAlias = RoutingOptions  # noqa: Y015
 
 @_typing.final
 class IdentityLink(_message.Message):

@@ -266,7 +266,7 @@ class DeleteBindingRequest(_message.Message):
     name: _builtins.str
     """namespaces/{namespace}/bindings/{binding}."""
     request_id: _builtins.str
-    """A UUID."""
+    """A UUID; a repeat changes nothing more."""
     def __init__(
         self,
         *,
@@ -313,17 +313,22 @@ class ApplyRoutingRequest(_message.Message):
     MANAGED_BY_FIELD_NUMBER: _builtins.int
     BINDINGS_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """namespaces/{namespace}."""
     managed_by: _builtins.str
     """file:PATH or resource:UID."""
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_binding_pb2.Binding]:
-        """All bindings of this owner, in order."""
+        """All bindings of this owner, in order; their names are the owner's choice."""
 
     @_builtins.property
     def session(self) -> _binding_pb2.SessionPolicy:
         """Set when the owner names the session policy."""
+
+    @_builtins.property
+    def options(self) -> _binding_pb2.RoutingOptions:
+        """Set when the owner names the options."""
 
     def __init__(
         self,
@@ -332,10 +337,11 @@ class ApplyRoutingRequest(_message.Message):
         managed_by: _builtins.str = ...,
         bindings: _abc.Iterable[_binding_pb2.Binding] | None = ...,
         session: _binding_pb2.SessionPolicy | None = ...,
+        options: _binding_pb2.RoutingOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "managed_by", b"managed_by", "parent", b"parent", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "managed_by", b"managed_by", "options", b"options", "parent", b"parent", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

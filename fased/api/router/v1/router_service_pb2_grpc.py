@@ -98,7 +98,9 @@ class RouteServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApplyRouting(self, request, context):
-        """ApplyRouting makes the bindings and session policy of one owner what the request says.
+        """ApplyRouting makes one owner's bindings, session policy and options what the request says; what
+        it no longer names is gone. A binding that was made by command and matches the same messages
+        becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

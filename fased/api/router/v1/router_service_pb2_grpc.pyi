@@ -47,7 +47,10 @@ class RouteServiceStub:
     resource owns it.
     """
     ApplyRouting: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ApplyRoutingRequest, _router_service_pb2.ApplyRoutingResponse]
-    """ApplyRouting makes the bindings and session policy of one owner what the request says."""
+    """ApplyRouting makes one owner's bindings, session policy and options what the request says; what
+    it no longer names is gone. A binding that was made by command and matches the same messages
+    becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+    """
 
 @_typing.type_check_only
 class RouteServiceAsyncStub(RouteServiceStub):
@@ -68,7 +71,10 @@ class RouteServiceAsyncStub(RouteServiceStub):
     resource owns it.
     """
     ApplyRouting: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ApplyRoutingRequest, _router_service_pb2.ApplyRoutingResponse]  # type: ignore[assignment]
-    """ApplyRouting makes the bindings and session policy of one owner what the request says."""
+    """ApplyRouting makes one owner's bindings, session policy and options what the request says; what
+    it no longer names is gone. A binding that was made by command and matches the same messages
+    becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+    """
 
 class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
     """RouteService decides which Agent and session a message goes to."""
@@ -116,7 +122,10 @@ class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.ApplyRoutingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.ApplyRoutingResponse, _abc.Awaitable[_router_service_pb2.ApplyRoutingResponse]]:
-        """ApplyRouting makes the bindings and session policy of one owner what the request says."""
+        """ApplyRouting makes one owner's bindings, session policy and options what the request says; what
+        it no longer names is gone. A binding that was made by command and matches the same messages
+        becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+        """
 
 def add_RouteServiceServicer_to_server(servicer: RouteServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

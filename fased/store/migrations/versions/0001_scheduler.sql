@@ -55,7 +55,6 @@ CREATE UNIQUE INDEX run_head ON scheduler.run (namespace, lane) WHERE state IN (
 CREATE INDEX run_waiting  ON scheduler.run (namespace, lane, seq) WHERE state = 0;
 CREATE INDEX run_ready    ON scheduler.run (class, namespace, id) WHERE state = 1;
 CREATE INDEX run_leased   ON scheduler.run (worker) WHERE state = 2;
-CREATE INDEX run_deadline ON scheduler.run (deadline_at) WHERE state = 2;
 CREATE INDEX run_wake     ON scheduler.run (wake_at) WHERE state = 3;
 CREATE INDEX run_delayed  ON scheduler.run (run_at) WHERE state = 4;
 CREATE INDEX run_task     ON scheduler.run (task_id, id) WHERE task_id IS NOT NULL;

@@ -1,11 +1,13 @@
 CREATE SCHEMA router;
 
--- One row a namespace: the version that every change of its bindings or session policy moves.
+-- One row a namespace: the version that every change of its bindings, session policy or options
+-- moves. `session` is json, not jsonb: of its identity links the first in order holds a shared id.
 CREATE TABLE router.routing (
     namespace text PRIMARY KEY,
     version bigint NOT NULL DEFAULT 0,
-    session jsonb NOT NULL DEFAULT '{}',
-    session_managed_by text NOT NULL DEFAULT ''
+    session json NOT NULL DEFAULT '{}',
+    options jsonb NOT NULL DEFAULT '{}',
+    settings_managed_by text NOT NULL DEFAULT ''
 );
 
 CREATE TABLE router.binding (
@@ -39,7 +41,7 @@ CREATE TABLE router.session (
     PRIMARY KEY (namespace, session_key),
     UNIQUE (namespace, identity)
 );
-CREATE INDEX session_recent ON router.session (namespace, last_message_at DESC, session_key);
+CREATE INDEX session_recent ON router.session (namespace, last_message_at, session_key);
 CREATE INDEX session_base ON router.session (namespace, base_key) WHERE base_key <> '';
 
 -- An event's command happens once: its effect and its reply commit with this row.
@@ -58,6 +60,7 @@ CREATE TABLE router.request (
     at timestamptz NOT NULL DEFAULT public.fased_now(),
     PRIMARY KEY (namespace, request_id)
 );
+CREATE INDEX request_at ON router.request (at);
 
 CREATE TABLE router.outbox (
     shard smallint NOT NULL,
