@@ -10,13 +10,14 @@ from fased.core.errors import FasedError
 from services.gateway import api, console, conversations, errors
 from services.gateway.guard import Guard
 from services.gateway.services import Services
+from services.gateway.settings import Settings
 
 
-def new_app(services: Services, names: frozenset[str], stop: asyncio.Event) -> Starlette:
-    """The application; `names` are hosts beside loopback that it goes by, `stop` ends streams."""
+def new_app(services: Services, settings: Settings, stop: asyncio.Event) -> Starlette:
+    """The application; `stop` ends its event streams."""
     app = Starlette(
         routes=[*console.routes(), *api.ROUTES, *conversations.ROUTES],
-        middleware=[Middleware(Guard, names=names)],
+        middleware=[Middleware(Guard, names=settings.allowed_hosts())],
         exception_handlers={
             FasedError: errors.on_fased_error,
             HTTPException: errors.on_http_exception,
@@ -24,4 +25,5 @@ def new_app(services: Services, names: frozenset[str], stop: asyncio.Event) -> S
     )
     app.state.services = services
     app.state.stop = stop
+    app.state.heartbeat_s = settings.stream_heartbeat_s
     return app

@@ -3,6 +3,7 @@ whether it can be.
 """
 
 import json
+import re
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -12,6 +13,8 @@ from fased.core.errors import InvalidArgument, Unavailable
 from services.gateway.errors import BodyTooLarge
 
 MAX_BODY_BYTES = 1024 * 1024
+# JSON can spell one half of a pair, which is no character.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -23,9 +26,9 @@ class Words(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _holds_no_nul(cls, value: object) -> object:
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("text holds no NUL")
+    def _can_be_stored(cls, value: object) -> object:
+        if isinstance(value, str) and ("\0" in value or _SURROGATE.search(value)):
+            raise ValueError("text holds no NUL and no half of a surrogate pair")
         return value
 
 

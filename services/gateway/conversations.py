@@ -45,12 +45,15 @@ async def post_message(request: Request) -> Response:
             reason="INVALID_MESSAGE_ID",
             metadata={"field": "message_id"},
         )
+    subject = ask.caller.subject
     message = pb.PostMessageRequest(
         name=ask.name(COLLECTION, "conversation"),
         message_id=body.message_id or key,
         text=body.text,
         reply_to_id=body.reply_to_id,
-        sender=message_pb2.Sender(id=ask.caller.subject, display_name=body.sender_name),
+        sender=message_pb2.Sender(
+            id=subject, display_name=body.sender_name or subject.rpartition("/")[2]
+        ),
     )
     posted = await ask.call(ask.services.conversations.PostMessage, message)
     return JSONResponse(as_json(posted), 201)
@@ -82,7 +85,7 @@ async def stream_events(request: Request) -> Response:
             reason="INVALID_SEQUENCE",
             metadata={"field": "after"},
         )
-    events = server_sent_events(ask, name, after, request.app.state.stop)
+    events = server_sent_events(ask, name, after)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 

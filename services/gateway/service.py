@@ -26,7 +26,7 @@ async def open_service(
     services = Services.of(host)
     public = passthrough.new_server(services)
     _listen_public(public, settings.grpc_listen)
-    app = new_app(services, settings.allowed_hosts(), host.stop)
+    app = new_app(services, settings, host.stop)
     with web_server.listen(settings.http_host, settings.http_port) as http:
         bound(http.getsockname()[1])
 

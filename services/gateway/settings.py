@@ -23,6 +23,11 @@ class Settings(SharedSettings):
         default="127.0.0.1:18790",
         description="Where public gRPC calls are taken: host:port or unix:/path.",
     )
+    stream_heartbeat_s: float = Field(
+        default=15.0,
+        gt=0,
+        description="Seconds between signs of life of an event stream, and checks of its token.",
+    )
 
     def allowed_hosts(self) -> frozenset[str]:
         """The names of `http_names`, lower-cased."""

@@ -20,7 +20,6 @@ from services.gateway.callers import authenticate, secret_of
 from services.gateway.calls import Asking
 from services.gateway.json_view import as_json
 
-HEARTBEAT_S = 15.0
 RECONNECT_MS = 1000
 
 logger = structlog.get_logger(__name__)
@@ -40,16 +39,14 @@ def sequence_after(request: Request, after: int) -> int:
     return int(last)
 
 
-async def server_sent_events(
-    ask: Asking, name: str, after: int, stop: asyncio.Event
-) -> AsyncIterator[str]:
+async def server_sent_events(ask: Asking, name: str, after: int) -> AsyncIterator[str]:
     """The events of a conversation as text, with a comment now and then where nothing happens."""
     request = pb.WatchConversationRequest(name=name, after_sequence=after)
     watch: Any = ask.services.conversations.WatchConversation
     upstream = watch(request, metadata=actor_metadata(ask.caller))
     yield f"retry: {RECONNECT_MS}\n\n"
     try:
-        async for response in _with_heartbeats(ask, upstream, stop):
+        async for response in _with_heartbeats(ask, upstream):
             yield ": nothing new\n\n" if response is None else _frame(as_json(response.event))
     except FasedError as exc:
         # The browser comes back by itself, and is told what is wrong by then.
@@ -58,24 +55,25 @@ async def server_sent_events(
         await upstream.aclose()
 
 
-async def _with_heartbeats(
-    ask: Asking, upstream: AsyncIterator[Any], stop: asyncio.Event
-) -> AsyncIterator[Any]:
-    """What comes from upstream, and None after each quiet while; ends at `stop`.
+async def _with_heartbeats(ask: Asking, upstream: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """What comes from upstream, and None as a sign of life; ends when the process stops.
 
-    The token is asked for again after each `HEARTBEAT_S`, however much happens.
+    With each sign of life the token is asked for again, however much happens between.
     """
+    state = ask.request.app.state
+    stop: asyncio.Event = state.stop
+    heartbeat_s: float = state.heartbeat_s
     now = asyncio.get_running_loop().time
     stopped = asyncio.create_task(stop.wait())
     taking = _next(upstream)
     checked_at = now()
     try:
         while not stop.is_set():
-            left_s = max(0.0, checked_at + HEARTBEAT_S - now())
+            left_s = max(0.0, checked_at + heartbeat_s - now())
             await asyncio.wait(
                 {taking, stopped}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
             )
-            if now() - checked_at >= HEARTBEAT_S:
+            if now() - checked_at >= heartbeat_s:
                 await authenticate(ask.services, secret_of(ask.request))
                 checked_at = now()
                 yield None

@@ -1,23 +1,31 @@
 """RouteService: decides for one message and keeps the bindings. Decides nothing itself."""
 
 import uuid
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fased.api.router.v1 import binding_pb2, router_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2 as pb
-from fased.api.router.v1 import router_service_pb2_grpc
+from fased.api.types.v1 import finding_pb2
 from fased.core import route_explain, route_lint, routing
 from fased.core.agents import check_owner
 from fased.core.bindings import Binding
 from fased.core.errors import Aborted, InvalidArgument, NotFound
 from fased.core.findings import Finding
-from fased.core.names import Namespace, parse_parent, parse_resource_name
-from fased.core.route_table import RoutingTable
-from fased.core.sessions import SessionPolicy
+from fased.core.names import (
+    Namespace,
+    canonical_id,
+    checked_request_id,
+    parse_parent,
+    parse_resource_name,
+)
+from fased.store import database
 from fased.store.database import Database
-from fased.store.router import bindings
-from fased.store.router.bindings import Routing, StoredBinding
+from fased.store.router import bindings, effects
+from fased.store.router.bindings import Routing, Settings, StoredBinding
 from fased.wire.findings import finding_to_pb
 from fased.wire.routes import (
     BINDINGS,
@@ -25,17 +33,19 @@ from fased.wire.routes import (
     binding_to_pb,
     candidate_to_pb,
     decision_to_pb,
+    options_from_pb,
     route_input_from_pb,
     session_policy_from_pb,
 )
+from services.router import applying
 from services.router.tables import RoutingTables
 
 
 class RouteServicer(router_service_pb2_grpc.RouteServiceServicer):
     """Routes and bindings over gRPC."""
 
-    def __init__(self, database: Database, tables: RoutingTables) -> None:
-        self._engine = database.engine
+    def __init__(self, rows: Database, tables: RoutingTables) -> None:
+        self._engine = rows.engine
         self._tables = tables
 
     async def ResolveRoute(
@@ -52,25 +62,24 @@ class RouteServicer(router_service_pb2_grpc.RouteServiceServicer):
         return pb.ResolveRouteResponse(
             decision=decision_to_pb(namespace, explained.decision),
             candidates=[candidate_to_pb(namespace, each) for each in explained.candidates],
-            lint=[each for each in map(finding_to_pb, explained.lint) if each],
+            lint=_findings(explained.lint),
         )
 
     async def ListBindings(
         self, request: pb.ListBindingsRequest, context: Any
     ) -> pb.ListBindingsResponse:
         """A namespace's bindings in the order that decides, with what is odd about them."""
-        namespace = parse_parent(request.parent)
+        namespace, agent_id = parse_parent(request.parent), canonical_id(request.agent_id)
         async with self._engine.connect() as conn:
-            stored = await bindings.read(conn, namespace)
-        table, _ = await self._tables.read(namespace)
+            routes = await bindings.read(conn, namespace)
         return pb.ListBindingsResponse(
             bindings=[
-                binding_to_pb(namespace, each.binding, each.managed_by, each.created_at)
-                for each in stored.bindings
-                if request.agent_id in ("", each.binding.agent_id)
+                _binding_to_pb(namespace, each)
+                for each in routes.bindings
+                if agent_id in ("", each.binding.agent_id)
             ],
-            version=stored.version,
-            lint=[each for each in map(finding_to_pb, _lint(table)) if each],
+            version=routes.version,
+            lint=await self._lint(namespace),
         )
 
     async def CreateBinding(
@@ -78,26 +87,20 @@ class RouteServicer(router_service_pb2_grpc.RouteServiceServicer):
     ) -> pb.CreateBindingResponse:
         """Add a binding, or move the one with the same match to another Agent."""
         namespace = parse_parent(request.parent)
+        request_id = checked_request_id(request.request_id) if request.request_id else None
         async with self._engine.begin() as conn:
             version = await bindings.lock(conn, namespace)
-            if request.version and request.version != version:
-                raise Aborted(
-                    "the bindings were changed meanwhile; read them again",
-                    reason="VERSION_MISMATCH",
-                    metadata={"field": "version"},
-                )
+            driver = await database.driver(conn)
             routes = await bindings.read(conn, namespace)
+            if made_before := await effects.resource_of(driver, namespace, request_id):
+                return _created(namespace, _existing(routes, made_before), version)
+            _check_version(request.version, version)
             position = await bindings.next_position(conn, namespace)
-            binding = _checked(binding_from_pb(request.binding, uuid.uuid4().hex[:12], position))
-            known = next((s for s in routes.bindings if _same_match(s.binding, binding)), None)
-            if known is not None:
-                check_owner("binding", known.binding.id, known.managed_by, "")
-                if known.binding.agent_id == binding.agent_id:
-                    return _created(namespace, known, version)
-                binding = binding_from_pb(request.binding, known.binding.id, known.binding.position)
-            stored = StoredBinding(binding)
-            await bindings.put(conn, namespace, stored)
-            version = await bindings.next_version(conn, namespace)
+            binding = _checked(binding_from_pb(request.binding, _new_id(), position))
+            stored = await _put(conn, namespace, routes, binding)
+            if stored not in routes.bindings:
+                version = await bindings.next_version(conn, namespace)
+            await effects.keep_request(driver, namespace, request_id, stored.binding.id)
         return _created(namespace, stored, version)
 
     async def DeleteBinding(
@@ -105,75 +108,84 @@ class RouteServicer(router_service_pb2_grpc.RouteServiceServicer):
     ) -> pb.DeleteBindingResponse:
         """Remove a binding."""
         namespace, binding_id = parse_resource_name(request.name, BINDINGS)
+        request_id = checked_request_id(request.request_id) if request.request_id else None
         async with self._engine.begin() as conn:
-            await bindings.lock(conn, namespace)
-            routes = await bindings.read(conn, namespace)
-            known = next((s for s in routes.bindings if s.binding.id == binding_id), None)
-            if known is None:
-                raise NotFound(f"there is no binding {binding_id[:80]}", reason="BINDING_MISSING")
-            check_owner("binding", binding_id, known.managed_by, "")
-            await bindings.remove(conn, namespace, [binding_id])
-            version = await bindings.next_version(conn, namespace)
+            version = await bindings.lock(conn, namespace)
+            driver = await database.driver(conn)
+            if not await effects.resource_of(driver, namespace, request_id):
+                known = _existing(await bindings.read(conn, namespace), binding_id)
+                check_owner("binding", binding_id, known.managed_by, "")
+                await bindings.remove(conn, namespace, [binding_id])
+                version = await bindings.next_version(conn, namespace)
+                await effects.keep_request(driver, namespace, request_id, binding_id)
         return pb.DeleteBindingResponse(version=version)
 
     async def ApplyRouting(
         self, request: pb.ApplyRoutingRequest, context: Any
     ) -> pb.ApplyRoutingResponse:
-        """Make one owner's bindings and session policy what the request says."""
-        namespace, owner = parse_parent(request.parent), request.managed_by
-        wanted = tuple(
-            StoredBinding(binding_from_pb(each, f"{_tag(owner)}-{place}", place), owner)
-            for place, each in enumerate(request.bindings)
-        )
-        policy = session_policy_from_pb(request.session) if request.HasField("session") else None
+        """Make one owner's bindings, session policy and options what the request says."""
+        namespace = parse_parent(request.parent)
+        wanted = _wanted(request)
         async with self._engine.begin() as conn:
-            version = await bindings.lock(conn, namespace)
-            routes = await bindings.read(conn, namespace)
-            if not _is_applied(routes, wanted, policy, owner):
-                await _apply(conn, namespace, routes, wanted, owner)
-                if policy is not None:
-                    await bindings.set_session(conn, namespace, policy, owner)
-                version = await bindings.next_version(conn, namespace)
+            version = await applying.apply(conn, namespace, wanted)
+        return pb.ApplyRoutingResponse(version=version, lint=await self._lint(namespace))
+
+    async def _lint(self, namespace: Namespace) -> list[finding_pb2.Finding]:
         table, _ = await self._tables.read(namespace)
-        return pb.ApplyRoutingResponse(
-            version=version, lint=[each for each in map(finding_to_pb, _lint(table)) if each]
+        return _findings(route_lint.lint_bindings(table))
+
+
+async def _put(
+    conn: AsyncConnection, namespace: Namespace, routes: Routing, binding: Binding
+) -> StoredBinding:
+    """The binding stored, in the place of the one for the same messages if there is one."""
+    for known in routes.bindings:
+        if known.binding.selectors == binding.selectors:
+            check_owner("binding", known.binding.id, known.managed_by, "")
+            if known.binding.agent_id == binding.agent_id:
+                return known
+            moved = replace(known.binding, agent_id=binding.agent_id)
+            return await bindings.put(conn, namespace, StoredBinding(moved))
+    return await bindings.put(conn, namespace, StoredBinding(binding))
+
+
+def _wanted(request: pb.ApplyRoutingRequest) -> applying.Wanted:
+    owner = request.managed_by
+    settings = None
+    if request.HasField("session") or request.HasField("options"):
+        settings = Settings(
+            session_policy_from_pb(request.session), options_from_pb(request.options), owner
         )
-
-
-async def _apply(
-    conn: AsyncConnection,
-    namespace: Namespace,
-    routes: Routing,
-    wanted: tuple[StoredBinding, ...],
-    owner: str,
-) -> None:
-    kept = {stored.binding.id for stored in wanted}
-    gone = [
-        stored.binding.id
-        for stored in routes.bindings
-        if stored.managed_by == owner and stored.binding.id not in kept
-    ]
-    await bindings.remove(conn, namespace, gone)
-    for stored in wanted:
-        await bindings.put(conn, namespace, stored)
-
-
-def _is_applied(
-    routes: Routing,
-    wanted: tuple[StoredBinding, ...],
-    policy: SessionPolicy | None,
-    owner: str,
-) -> bool:
-    owned = [stored.binding for stored in routes.bindings if stored.managed_by == owner]
-    same = owned == [stored.binding for stored in wanted]
-    return same and (policy is None or policy == routes.session)
-
-
-def _created(namespace: Namespace, stored: StoredBinding, version: int) -> pb.CreateBindingResponse:
-    return pb.CreateBindingResponse(
-        binding=binding_to_pb(namespace, stored.binding, stored.managed_by, stored.created_at),
-        version=version,
+    return applying.Wanted(
+        owner,
+        tuple(
+            StoredBinding(
+                binding_from_pb(each, parse_resource_name(each.name, BINDINGS)[1], place), owner
+            )
+            for place, each in enumerate(request.bindings)
+        ),
+        settings,
     )
+
+
+def _existing(routes: Routing, binding_id: str) -> StoredBinding:
+    for known in routes.bindings:
+        if known.binding.id == binding_id:
+            return known
+    raise NotFound(
+        f"there is no binding {binding_id[:80]}; list them with: fased agents list --bindings",
+        reason="BINDING_MISSING",
+        metadata={"field": "name"},
+    )
+
+
+def _check_version(read: int, now: int) -> None:
+    if read and read != now:
+        raise Aborted(
+            "the bindings were changed meanwhile; read them again",
+            reason="VERSION_MISMATCH",
+            metadata={"field": "version"},
+        )
 
 
 def _checked(binding: Binding) -> Binding:
@@ -193,23 +205,17 @@ def _checked(binding: Binding) -> Binding:
     return binding
 
 
-def _same_match(one: Binding, other: Binding) -> bool:
-    def match(binding: Binding) -> tuple[object, ...]:
-        return (
-            binding.channel,
-            binding.account_scope,
-            binding.peer,
-            binding.guild_id,
-            binding.team_id,
-            frozenset(binding.role_ids),
-        )
-
-    return match(one) == match(other)
+def _created(namespace: Namespace, stored: StoredBinding, version: int) -> pb.CreateBindingResponse:
+    return pb.CreateBindingResponse(binding=_binding_to_pb(namespace, stored), version=version)
 
 
-def _tag(owner: str) -> str:
-    return uuid.uuid5(uuid.NAMESPACE_URL, owner).hex[:8]
+def _binding_to_pb(namespace: Namespace, stored: StoredBinding) -> binding_pb2.Binding:
+    return binding_to_pb(namespace, stored.binding, stored.managed_by, stored.created_at)
 
 
-def _lint(table: RoutingTable) -> tuple[Finding, ...]:
-    return tuple(route_lint.lint_bindings(table))
+def _findings(findings: Iterable[Finding]) -> list[finding_pb2.Finding]:
+    return [each for each in map(finding_to_pb, findings) if each]
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]

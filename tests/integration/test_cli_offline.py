@@ -183,7 +183,7 @@ def test_a_preview_lists_the_slots_with_the_wall_clock_of_the_zone(tmp_path: Pat
         (["--kind", "cron", "--expr", "0 99 * * *"], "INVALID_CRON"),
         (["--kind", "every", "--expr", "soon"], "INVALID_DURATION"),
         (["--kind", "at", "--expr", "2020-01-01", "--from", "2026-01-01"], "AT_IN_THE_PAST"),
-        (["--kind", "cron", "--expr", "* * * * *", "--tz", "Mars/Base"], "UNKNOWN_TIMEZONE"),
+        (["--kind", "cron", "--expr", "* * * * *", "--tz", "Mars/Base"], "INVALID_ZONE"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused_in_one_line(

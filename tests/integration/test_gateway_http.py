@@ -57,7 +57,7 @@ async def test_a_viewer_reads_and_may_not_write(database_url: str) -> None:
 
 async def test_a_revoked_token_is_refused_at_once(database_url: str) -> None:
     async with open_gateway_on(database_url) as gateway:
-        assert (await gateway.http.get("/api/v1/me")).json()["subject"] == "ada"
+        assert (await gateway.http.get("/api/v1/me")).json()["subject"] == "default/ada"
         name = "namespaces/default/tokens/ada"
         await gateway.tokens.RevokeToken(policy_service_pb2.RevokeTokenRequest(name=name))
         answer = await gateway.http.get("/api/v1/me")
@@ -77,7 +77,7 @@ async def test_signing_in_sets_a_cookie_that_no_script_reads(database_url: str) 
         assert answer.status_code == 401
         assert "set-cookie" not in answer.headers
         answer = await browser.post("/api/v1/login", json={"token": gateway.token})
-        assert answer.json()["subject"] == "ada"
+        assert answer.json()["subject"] == "default/ada"
         cookie = answer.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
@@ -201,7 +201,7 @@ async def test_a_message_is_taken_once_by_its_key(database_url: str) -> None:
         assert first.status_code == 201
         event = first.json()["event"]
         assert (event["sequence"], event["kind"], event["post_state"]) == (1, "posted", "queued")
-        assert event["sender"] == {"id": "ada", "display_name": ""}
+        assert event["sender"] == {"id": "default/ada", "display_name": "ada"}
         again = await gateway.http.post(path, json={"text": "hello", "message_id": "k-1"})
         assert again.json() == first.json()
         other = await gateway.http.post(path, json={"text": "bye"}, headers=key)

@@ -1,7 +1,5 @@
 """`/help`, `/status`, `/whoami`, `/stop` and what is done with one run by its number."""
 
-from fased.wire.run_views import run_from_pb
-
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.core import run_text
 from fased.core.command_catalogue import help_text
@@ -9,6 +7,7 @@ from fased.core.commands import Help, RunAction, RunVerb, Status, Stop, WhoAmI
 from fased.core.errors import PermissionDenied
 from fased.core.names import resource_name
 from fased.core.queue import RunView
+from fased.wire.run_views import run_from_pb
 from services.router.commands.chat import Chat
 
 RUNS = "runs"

@@ -2,9 +2,8 @@
 under a request id derived from the event, so that a redelivered command does nothing twice.
 """
 
+from dataclasses import replace
 from datetime import timedelta
-
-from fased.wire.run_views import run_from_pb
 
 from fased.api.scheduler.v1 import run_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
@@ -16,6 +15,7 @@ from fased.core.runs import DEFAULT_RUN_FOR, checked_mode
 from fased.core.task_words import TaskDraft
 from fased.core.tasks import Task, TaskState
 from fased.wire.messages import target_to_pb
+from fased.wire.run_views import run_from_pb
 from fased.wire.tasks import TASKS, task_from_pb, task_to_pb
 from services.router.commands.chat import Chat
 
@@ -159,7 +159,8 @@ def _task(chat: Chat, draft: TaskDraft) -> Task:
         trigger=draft.trigger,
         mode=checked_mode(draft.flags.get("mode", "")),
         model=draft.flags.get("model", ""),
-        target=chat.target if delivery == "announce" else None,
+        # A task speaks to the chat, not to the message that made it.
+        target=replace(chat.target, reply_to_id="") if delivery == "announce" else None,
         run_for=run_for,
     )
 

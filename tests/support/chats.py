@@ -1,0 +1,86 @@
+"""A person on the chat page, by its HTTP API: posts until accepted, reads what came."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2 as httpx
+
+from tests.support.up import Up
+
+NAMESPACE = "/api/v1/namespaces/default"
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One conversation of a running `fased up`."""
+
+    up: Up
+    conversation: str
+    session_key: str
+
+    async def post(self, message_id: str, text: str) -> None:
+        """Post as a browser does: the same key until the answer is 2xx, whatever breaks."""
+        while True:
+            try:
+                async with self.up.http() as client:
+                    response = await client.post(
+                        f"{NAMESPACE}/conversations/{self.conversation}/messages",
+                        json={"text": text},
+                        headers={"Idempotency-Key": message_id},
+                    )
+                if response.status_code < 300:
+                    return
+                assert response.status_code in (429, 500, 503, 504), response.text
+            except (httpx.TransportError, FileNotFoundError):
+                pass  # it is being restarted
+            await asyncio.sleep(0.05)
+
+    async def events(self) -> list[dict[str, Any]]:
+        """All stored events, oldest first."""
+        found: list[dict[str, Any]] = []
+        token = ""
+        async with self.up.http() as client:
+            while True:
+                page = (
+                    await client.get(
+                        f"{NAMESPACE}/conversations/{self.conversation}/events",
+                        params={"page_size": 1000, "page_token": token},
+                    )
+                ).json()
+                found = page["events"] + found
+                token = page["next_page_token"]
+                if not token:
+                    return found
+
+    async def answers(self) -> dict[str, list[str]]:
+        """Texts that Fased said, by the post they answer, in order."""
+        said: dict[str, list[str]] = {}
+        for event in await self.events():
+            if event["kind"] == "said":
+                said.setdefault(event["post_id"], []).append(event["text"])
+        return said
+
+    async def wait_for_answers(self, count: int, timeout_s: float = 60) -> None:
+        """Wait until that many posts have an answer."""
+        async with asyncio.timeout(timeout_s):
+            while len(await self.answers()) < count:  # noqa: ASYNC110 (it is in another process)
+                await asyncio.sleep(0.1)
+
+
+async def open_chat(up: Up, title: str = "", agent_id: str = "") -> Chat:
+    """A conversation in the main session, or in a new one with this title."""
+    async with up.http() as client:
+        key = ""
+        if title:
+            made = await client.post(
+                f"{NAMESPACE}/sessions", json={"title": title, "agent_id": agent_id}
+            )
+            assert made.status_code < 300, made.text
+            key = made.json()["session"]["session_key"]
+        opened = await client.post(
+            f"{NAMESPACE}/conversations", json={"session_key": key, "agent_id": agent_id}
+        )
+        assert opened.status_code < 300, opened.text
+    conversation = opened.json()["conversation"]
+    return Chat(up, conversation["name"].rpartition("/")[2], conversation["session_key"])
