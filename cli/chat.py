@@ -79,16 +79,15 @@ class _Conversation:
         listed = await self._stub.ListEvents(request)
         return [event for event in listed.events if event.sequence <= self._sequence]
 
-    async def post(self, text: str) -> str:
-        """Post a text, and give its id; a lost answer is asked for again under the same id."""
-        message_id = uuid.uuid4().hex
+    async def post(self, message_id: str, text: str) -> None:
+        """Post a text; where the answer is lost, again under the same id, which has one effect."""
         self.waiting.add(message_id)
         request = pb.PostMessageRequest(name=self.name, message_id=message_id, text=text)
         tries = 0
         while True:
             try:
                 await self._stub.PostMessage(request)
-                return message_id
+                return
             except FasedError as error:
                 tries += 1
                 if not await _may_retry(error, tries):
@@ -124,10 +123,11 @@ class _Conversation:
 async def _ask(to: Connection, place: Place, text: str, wait_s: float) -> list[Event]:
     """Post `text` and give what was said to it, once it is answered."""
     conversation = await _open(to, place)
+    message_id = _new_message_id()
     said: list[Event] = []
     try:
         async with asyncio.timeout(wait_s):
-            message_id = await conversation.post(text)
+            await conversation.post(message_id, text)
             async for event in conversation.events():
                 if event.post_id != message_id:
                     continue
@@ -152,10 +152,13 @@ async def _converse(to: Connection, place: Place) -> None:
     screen.show_history(await conversation.history(), HISTORY_LINES)
     reading = asyncio.create_task(_read(conversation, screen))
     watching = asyncio.create_task(_watch(conversation, screen))
-    done, left = await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (reading, watching):
+            task.cancel()
+        await asyncio.gather(reading, watching, return_exceptions=True)
+        screen.leave()
     for task in done:
         task.result()
 
@@ -165,8 +168,11 @@ async def _read(conversation: _Conversation, screen: Screen) -> None:
     screen.prompt()
     async for line in chat_input.lines():
         if line.strip():
+            message_id = _new_message_id()
+            # Before it is posted: its event may be here before the answer is.
+            screen.own.add(message_id)
             try:
-                screen.own.add(await conversation.post(line))
+                await conversation.post(message_id, line)
             except FasedError as error:
                 if connection.is_lost(error):
                     raise
@@ -190,6 +196,10 @@ async def _open(to: Connection, place: Place) -> _Conversation:
         parent=to.parent, agent_id=place.agent, session_key=place.session
     )
     return _Conversation(stub, (await stub.OpenConversation(request)).conversation)
+
+
+def _new_message_id() -> str:
+    return uuid.uuid4().hex
 
 
 async def _may_retry(error: FasedError, tries: int) -> bool:

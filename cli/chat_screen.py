@@ -40,6 +40,11 @@ class Screen:
             self._write("" if self._is_prompting else PROMPT)
             self._is_prompting = True
 
+    def leave(self) -> None:
+        """End the last line, for whatever the terminal shows next."""
+        if self._is_prompting or self._run_id:
+            self._write("\n")
+
     def show_history(self, events: Sequence[Event], max_lines: int) -> None:
         """The last lines of what was said."""
         texts = [self._line(event) for event in events if event.kind in (POSTED, SAID)]

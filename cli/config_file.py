@@ -16,41 +16,44 @@ from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2 as router_pb
 from fased.api.router.v1 import router_service_pb2_grpc
-from fased.core.agents import AgentDefinition
+from fased.core.agents import AgentDefinition, checked_definition
 from fased.core.configuration import AgentEntry, Configuration, parse_configuration
 from fased.core.errors import InvalidArgument
 from fased.core.names import DEFAULT_NAMESPACE
 from fased.wire.agents import definition_to_pb
-from fased.wire.routes import binding_to_pb, session_policy_to_pb
+from fased.wire.routes import binding_to_pb, options_to_pb, session_policy_to_pb
 
 NAME = "fased.json"
 PARENT = f"namespaces/{DEFAULT_NAMESPACE}"
 
 
+# What the file may hold for parts that this version does not have yet.
+_NOT_SERVED = ("broadcast", "channels")
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A configuration file as it was read; one that is not there says nothing."""
+    """A configuration file as it was read; one that is not there says nothing.
+
+    `warnings` are what it says in vain or otherwise than meant, a sentence each.
+    """
 
     path: Path
     exists: bool
     configuration: Configuration
-    names_session: bool = False
+    named: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
 
     @property
     def owner(self) -> str:
         """What its rows are marked with."""
         return f"file:{self.path}"
 
-    @property
-    def warnings(self) -> list[str]:
-        """What the file says in vain or otherwise than meant, a sentence each."""
-        return [f"{self.path.name}: {each.message}" for each in self.configuration.warnings]
-
 
 def read(path: Path) -> ConfigFile:
     """The file at `path`; raises InvalidArgument with the line or the field that is wrong."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ConfigFile(path, False, Configuration())
     except (OSError, UnicodeDecodeError) as exc:
@@ -60,11 +63,14 @@ def read(path: Path) -> ConfigFile:
         raise _unreadable(path, "it is no object { … }")
     try:
         configuration = parse_configuration(document)
+        for entry in configuration.agents:
+            _check_agent(entry)
     except InvalidArgument as exc:
         raise InvalidArgument(
             f"{path}: {exc.message}", reason=exc.reason, metadata=exc.metadata
         ) from exc
-    return ConfigFile(path, True, configuration, "session" in document)
+    named = frozenset(key for key, value in document.items() if value is not None)
+    return ConfigFile(path, True, configuration, named, _warnings(path, configuration, named))
 
 
 def decode(text: str, path: Path) -> Any:
@@ -76,22 +82,23 @@ def decode(text: str, path: Path) -> Any:
     try:
         return json5.loads(text)
     except ValueError as exc:
-        raise _unreadable(path, str(exc)) from exc
+        raise _unreadable(path, str(exc).replace("<string>:", "line ")) from exc
 
 
-async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> None:
-    """Make the file's Agents, bindings and session policy stand, and those it dropped go.
+async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> tuple[str, ...]:
+    """Make the file's Agents, bindings, session policy and options stand, and those it dropped go.
 
-    Raises FailedPrecondition when another owner has one of them.
+    Gives what is odd about all bindings as they stand now, a sentence each. Raises
+    FailedPrecondition when another owner has one of the file's.
     """
-    configuration = config.configuration
+    configuration, named = config.configuration, config.named
     agents = policy_service_pb2_grpc.AgentServiceStub(channel)
     await agents.ApplyAgents(
         policy_pb.ApplyAgentsRequest(
             parent=PARENT,
             managed_by=config.owner,
             agents=[
-                definition_to_pb(DEFAULT_NAMESPACE, entry.id, _definition(entry))
+                definition_to_pb(DEFAULT_NAMESPACE, entry.id, _definition(configuration, entry))
                 for entry in configuration.agents
             ],
             default_model=configuration.agents_model.primary,
@@ -99,19 +106,38 @@ async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> None:
         )
     )
     routes = router_service_pb2_grpc.RouteServiceStub(channel)
-    await routes.ApplyRouting(
+    applied = await routes.ApplyRouting(
         router_pb.ApplyRoutingRequest(
             parent=PARENT,
             managed_by=config.owner,
             bindings=[
                 binding_to_pb(DEFAULT_NAMESPACE, binding) for binding in configuration.bindings
             ],
-            session=session_policy_to_pb(configuration.session) if config.names_session else None,
+            session=session_policy_to_pb(configuration.session) if "session" in named else None,
+            options=options_to_pb(configuration.routing) if "routing" in named else None,
         )
     )
+    return tuple(finding.message for finding in applied.lint)
 
 
-def _definition(entry: AgentEntry) -> AgentDefinition:
+def _check_agent(entry: AgentEntry) -> None:
+    try:
+        checked_definition(_definition(Configuration(), entry))
+    except InvalidArgument as exc:
+        raise InvalidArgument(
+            f"agents.list, Agent {entry.id}: {exc.message}",
+            reason=exc.reason,
+            metadata=exc.metadata,
+        ) from exc
+
+
+def _warnings(path: Path, configuration: Configuration, named: frozenset[str]) -> tuple[str, ...]:
+    odd = [finding.message for finding in configuration.warnings]
+    odd += [f"{key} has no effect in this version." for key in _NOT_SERVED if key in named]
+    return tuple(f"{path.name}: {each}" for each in odd)
+
+
+def _definition(configuration: Configuration, entry: AgentEntry) -> AgentDefinition:
     return AgentDefinition(
         display_name=entry.name,
         model=entry.model.primary,
@@ -119,7 +145,8 @@ def _definition(entry: AgentEntry) -> AgentDefinition:
         model_roles=dict(entry.models),
         system_prompt=entry.system_prompt,
         workspace=entry.workspace,
-        is_default=entry.is_default,
+        # Marked or the file's first: Agents that were made before it do not count.
+        is_default=entry.id == configuration.default_agent,
     )
 
 

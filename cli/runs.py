@@ -242,8 +242,9 @@ def _row(message: run_pb2.Run) -> tuple[str, ...]:
 def _details(message: run_pb2.Run) -> list[Table | str]:
     blocks: list[Table | str] = [terminal_text(run_text.details(run_from_pb(message)))]
     if message.worker_id:
-        until = task_text.instant(from_timestamp(message, "deadline_time"))
-        blocks.append(f"- held by worker {message.worker_id}, until {until} at the latest")
+        until = from_timestamp(message, "deadline_time")
+        limit = f", until {task_text.instant(until)} at the latest" if until else ""
+        blocks.append(f"- worker: {message.worker_id}{limit}")
     if message.checkpoints:
         blocks.append(f"- checkpoints: {', '.join(each.step for each in message.checkpoints)}")
     for delivery in message.deliveries:

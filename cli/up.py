@@ -111,7 +111,12 @@ async def _serve(
     def settings(cls: Callable[..., S], **more: object) -> S:
         """A service's settings: ours where this process decides, else the environment's."""
         addresses = {f"{name}_address": listen for name in SERVICES if name != "gateway"}
-        ours = {"database_url": server.dsn, "service_token": service_token, "listen": listen}
+        ours = {
+            "database_url": server.dsn,
+            "service_token": service_token,
+            "listen": listen,
+            "grace_s": GRACE_S,
+        }
         return cls(**ours, **addresses, **more)
 
     doors = settings(
@@ -138,10 +143,10 @@ async def _serve(
         host = Host(database, bus, hints, lambda name: channel, stop)
 
         async def started() -> None:
-            await _prepare(channel, config, token)
+            odd = await _prepare(channel, config, token)
             url = f"http://{options.host}:{bound_ports[0]}"
             _write_gateway_file(folder, url, public, token)
-            _greet(url, token, folder, config, time.monotonic() - started_at)
+            _greet(url, token, folder, config, odd, time.monotonic() - started_at)
 
         await serve(
             host,
@@ -154,7 +159,8 @@ async def _serve(
     (folder / GATEWAY_FILE).unlink(missing_ok=True)
 
 
-async def _prepare(channel: grpc.aio.Channel, config: ConfigFile, token: str) -> None:
+async def _prepare(channel: grpc.aio.Channel, config: ConfigFile, token: str) -> tuple[str, ...]:
+    """Let the console's token, the file and a first Agent stand; gives what is odd of bindings."""
     tokens = policy_service_pb2_grpc.TokenServiceStub(channel)
     await tokens.EnsureToken(
         policy_pb.EnsureTokenRequest(
@@ -165,7 +171,7 @@ async def _prepare(channel: grpc.aio.Channel, config: ConfigFile, token: str) ->
             secret=token,
         )
     )
-    await config_file.apply(channel, config)
+    odd = await config_file.apply(channel, config)
     agents = policy_service_pb2_grpc.AgentServiceStub(channel)
     listed = await agents.ListAgents(policy_pb.ListAgentsRequest(parent=PARENT, page_size=1))
     if not listed.agents:
@@ -174,7 +180,8 @@ async def _prepare(channel: grpc.aio.Channel, config: ConfigFile, token: str) ->
                 policy_pb.CreateAgentRequest(parent=PARENT, agent_id=DEFAULT_AGENT)
             )
         except AlreadyExists:
-            return
+            return odd
+    return odd
 
 
 def _restart_on_hangup(restart: asyncio.Event, stop: asyncio.Event) -> None:
@@ -237,13 +244,20 @@ def _system_dir() -> Path:
     return Path(os.environ.get("FASED_POSTGRES_SYSTEM_DIR", postgres_home.SYSTEM_DIR))
 
 
-def _greet(url: str, token: str, folder: Path, config: ConfigFile, took_s: float) -> None:
+def _greet(
+    url: str,
+    token: str,
+    folder: Path,
+    config: ConfigFile,
+    odd: tuple[str, ...],
+    took_s: float,
+) -> None:
     # A fragment never leaves the browser: the token is in no request line and in no log.
     print(f"Fased is up after {took_s:.1f} s.")
     print(f"  Chat      {url}/#token={token}")
     print(f"  State     {folder}")
     print(f"  Config    {config.path if config.exists else f'{config.path} (none yet)'}")
-    for warning in config.warnings:
+    for warning in (*config.warnings, *odd):
         print(f"  Warning   {warning}")
     print("  Stop with Ctrl-C.", flush=True)
 

@@ -5,10 +5,11 @@ characters is ever larger, so a chunk that fits in them fits wherever it goes.
 
 A cut takes away only white space (in code: one line break, and blank lines at the end), and adds
 only fence lines: a code fence that is cut is closed there and opened again in the next chunk.
+Text that was parsed before (`markdown.py`) has no fence lines, and is cut by offsets.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -86,15 +87,28 @@ class _Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class _Piece:
+    """One chunk: `prefix`, the text from `start` to `stop`, `suffix`."""
+
+    start: int
+    stop: int
+    prefix: str = ""
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Fence:
-    """A fenced code block by its offsets; `end` is that of its last line, before the line break."""
+    """A fenced code block by its offsets; `end` is that of its last line, before the line break.
+
+    Its own lines go before and after each part of a body that is cut.
+    """
 
     start: int
     body_start: int
     body_end: int
     end: int
-    opening: str
-    closing: str
+    opening: str = ""
+    closing: str = ""
 
 
 def resolve_chunking(
@@ -121,10 +135,22 @@ def chunk_text(text: str, limit_units: int, mode: ChunkMode = ChunkMode.LENGTH) 
     leaves open is left open in the last chunk. Raises InvalidArgument for a limit below two.
     """
     _checked_limit(limit_units)
-    fences = _fences(text, limit_units)
-    spans = _paragraphs(text, fences) if mode is ChunkMode.NEWLINE else [(0, len(text))]
-    chunks = (chunk for span in spans for chunk in _split(text, span, limit_units, fences))
+    pieces = _pieces(text, limit_units, mode, _fences(text, limit_units))
+    chunks = (f"{piece.prefix}{text[piece.start : piece.stop]}{piece.suffix}" for piece in pieces)
     return [chunk for chunk in chunks if chunk.strip()]
+
+
+def chunk_offsets(
+    text: str, limit_units: int, mode: ChunkMode, code: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The same cuts as offsets, start and stop of each chunk, for text without fence lines.
+
+    `code` holds where each code block begins and ends, in order: those are cut as fences are.
+    """
+    _checked_limit(limit_units)
+    blocks = [_Fence(start, start, stop, stop) for start, stop in code]
+    pieces = _pieces(text, limit_units, mode, blocks)
+    return [(p.start, p.stop) for p in pieces if text[p.start : p.stop].strip()]
 
 
 def length_units(text: str) -> int:
@@ -142,12 +168,17 @@ def _checked_limit(limit_units: int) -> int:
     return limit_units
 
 
+def _pieces(text: str, limit_units: int, mode: ChunkMode, fences: list[_Fence]) -> Iterator[_Piece]:
+    spans = _paragraphs(text, fences) if mode is ChunkMode.NEWLINE else [(0, len(text))]
+    return (piece for span in spans for piece in _split(text, span, limit_units, fences))
+
+
 def _split(
     text: str, span: tuple[int, int], limit_units: int, fences: list[_Fence]
-) -> Iterator[str]:
+) -> Iterator[_Piece]:
     start, last = span
     if length_units(text[start:last]) <= limit_units:
-        yield text[start:last]
+        yield _Piece(start, last)
         return
     while start < last:
         fence = _fence_at(fences, start)
@@ -155,11 +186,11 @@ def _split(
         if fence is None:
             start = _after_blank_lines(text, start, last)
         elif start >= fence.body_start:
-            prefix = f"{fence.opening}\n"
+            prefix = fence.opening
         room_units = limit_units - length_units(prefix)
         end = _reach(text, start, last, room_units)
         cut = _Cut(last, last) if end == last else _cut(text, start, end, room_units, fences)
-        yield prefix + text[start : cut.stop] + cut.suffix
+        yield _Piece(start, cut.stop, prefix, cut.suffix)
         start = cut.resume
 
 
@@ -182,7 +213,7 @@ def _cut(text: str, start: int, end: int, room_units: int, fences: list[_Fence])
 
 
 def _fence_cut(text: str, start: int, room_units: int, fence: _Fence) -> _Cut:
-    suffix = f"\n{fence.closing}"
+    suffix = fence.closing
     end = _reach(text, start, fence.body_end, room_units - length_units(suffix))
     if end == fence.body_end:
         return _Cut(end, fence.end, suffix)
@@ -278,7 +309,7 @@ def _fences(text: str, limit_units: int) -> list[_Fence]:
 
 
 def _overhead_units(text: str, fence: _Fence) -> int:
-    return length_units(text[fence.start : fence.body_start]) + length_units(fence.closing) + 1
+    return length_units(text[fence.start : fence.body_start]) + length_units(fence.closing)
 
 
 def _fence(text: str, opened: regex.Match[str], closing_start: int, end: int) -> _Fence:
@@ -288,8 +319,8 @@ def _fence(text: str, opened: regex.Match[str], closing_start: int, end: int) ->
         body_start=body_start,
         body_end=max(body_start, closing_start - 1),
         end=end,
-        opening=opened[0].rstrip(),
-        closing=opened["indent"] + opened["marker"],
+        opening=f"{opened[0].rstrip()}\n",
+        closing=f"\n{opened['indent']}{opened['marker']}",
     )
 
 

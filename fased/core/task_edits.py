@@ -11,12 +11,14 @@ from fased.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from fased.core.findings import Finding
 from fased.core.messages import Target
 from fased.core.names import TaskId, canonical_agent
-from fased.core.tasks import Task, TaskState, checked_name, checked_prompt
+from fased.core.schedule import Schedule
+from fased.core.tasks import Task, TaskState, TriggerSpec, checked_name, checked_prompt
 
 SHORTEST_RUN = timedelta(seconds=1)
 LONGEST_RUN = timedelta(hours=24)
 MAX_MISSED_LIMIT = 100
 MAX_MODEL_CHARS = 200
+MAX_TRIGGER_CHARS = 500
 
 _AGENT_MISSING = "AGENT_MISSING"
 
@@ -36,10 +38,22 @@ def checked_new(draft: Task, now: datetime) -> Task:
     )
     task = _with_owner(task)
     _check_bounds(task)
+    _check_trigger(task.trigger)
     planned = schedule_text.from_trigger(task.trigger, now)
     if planned is not None:
         schedule.check_new(planned, now)
     return task
+
+
+def checked_preview(trigger: TriggerSpec, begin: datetime) -> Schedule | None:
+    """The schedule to look ahead of from `begin`, None for a manual one; raises InvalidArgument."""
+    _check_trigger(trigger)
+    if not durations.EARLIEST <= begin < durations.LATEST:
+        raise _invalid("from_time", "from_time is between 1900 and 9000", "INVALID_INSTANT")
+    planned = schedule_text.from_trigger(trigger, begin)
+    if planned is not None:
+        schedule.check(planned)
+    return planned
 
 
 def after_preflight(task: Task, findings: Sequence[Finding], now: datetime) -> Task:
@@ -143,6 +157,14 @@ def _check_texts(task: Task) -> None:
     for field_name, text in texts.items():
         if "\0" in text:
             raise _invalid(field_name, f"{field_name} holds a zero character", "ZERO_CHARACTER")
+
+
+def _check_trigger(trigger: TriggerSpec) -> None:
+    if max(len(trigger.expr), len(trigger.timezone)) > MAX_TRIGGER_CHARS:
+        raise _invalid(
+            "trigger.expr", f"a trigger has at most {MAX_TRIGGER_CHARS} characters",
+            "INVALID_TRIGGER",
+        )  # fmt: skip
 
 
 def _target_text(target: Target) -> str:

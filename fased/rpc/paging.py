@@ -31,9 +31,9 @@ def decode(token: str, query: dict[str, Any]) -> list[Any] | None:
     try:
         query_hash, position = json.loads(base64.urlsafe_b64decode(token.encode()))
     except ValueError as exc:
-        raise _foreign() from exc
+        raise foreign() from exc
     if query_hash != _hash(query) or not isinstance(position, list):
-        raise _foreign()
+        raise foreign()
     return position
 
 
@@ -41,7 +41,8 @@ def _hash(query: dict[str, Any]) -> str:
     return sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _foreign() -> InvalidArgument:
+def foreign() -> InvalidArgument:
+    """The error of a token that no answer to this query has held."""
     return InvalidArgument(
         "page_token does not belong to this query; start again without it",
         reason="INVALID_PAGE_TOKEN",

@@ -138,6 +138,7 @@ async def _pool(url: str, size: int, name: str) -> "AsyncIterator[asyncpg.Pool[a
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings={**_SERVER_SETTINGS, "application_name": f"fased-{name}"},
+            reset=_keep_session,
         )
     except (OSError, asyncpg.PostgresError, TimeoutError) as exc:
         raise unavailable(exc) from exc
@@ -145,6 +146,10 @@ async def _pool(url: str, size: int, name: str) -> "AsyncIterator[asyncpg.Pool[a
         yield pool
     finally:
         await pool.close()
+
+
+async def _keep_session(conn: object) -> None:
+    """No round trip to reset what no statement here ever changes."""
 
 
 def _sqlalchemy_url(url: str) -> URL:

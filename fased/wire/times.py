@@ -6,6 +6,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fased.core.errors import InvalidArgument
+
 
 def to_timestamp(at: datetime | None) -> Timestamp | None:
     """A timestamp; None stays None, which leaves a protobuf field unset."""
@@ -17,11 +19,14 @@ def to_timestamp(at: datetime | None) -> Timestamp | None:
 
 
 def from_timestamp(message: Message, field: str) -> datetime | None:
-    """The aware UTC instant in `field` of `message`, None when unset."""
+    """The aware UTC instant in `field` of `message`, None when unset; raises InvalidArgument."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
-    return stamp.ToDatetime(tzinfo=UTC)
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as exc:
+        raise _out_of_range(field) from exc
 
 
 def to_duration(length: timedelta | None) -> Duration | None:
@@ -34,8 +39,17 @@ def to_duration(length: timedelta | None) -> Duration | None:
 
 
 def from_duration(message: Message, field: str) -> timedelta | None:
-    """The length in `field` of `message`, None when unset."""
+    """The length in `field` of `message`, None when unset; raises InvalidArgument."""
     if not message.HasField(field):
         return None
     duration: Duration = getattr(message, field)
-    return duration.ToTimedelta()
+    try:
+        return duration.ToTimedelta()
+    except (ValueError, OverflowError) as exc:
+        raise _out_of_range(field) from exc
+
+
+def _out_of_range(field: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{field} is out of range", reason="OUT_OF_RANGE", metadata={"field": field}
+    )

@@ -12,6 +12,7 @@ import grpc
 
 from fased.api.executor.v1 import executor_service_pb2_grpc as executor_grpc
 from fased.api.policy.v1 import policy_service_pb2_grpc
+from fased.api.router.v1 import router_service_pb2_grpc
 from fased.api.scheduler.v1 import queue_service_pb2_grpc
 from fased.bus import topics
 from fased.bus.consumer import run_consumer
@@ -67,6 +68,7 @@ async def _work(host: Host, settings: Settings, models: Models) -> None:
     turn = Turn(
         queue,
         policy_service_pb2_grpc.PolicyServiceStub(host.client("policy")),
+        router_service_pb2_grpc.SessionServiceStub(host.client("router")),
         executor_grpc.TranscriptServiceStub(executor),
         progress,
         models,

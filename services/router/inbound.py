@@ -19,6 +19,7 @@ from fased.core.commands import Command
 from fased.core.errors import FasedError, InvalidArgument
 from fased.core.messages import InboundEvent
 from fased.core.names import Namespace
+from fased.core.route_table import RoutingTable
 from fased.core.runs import (
     ExecutionMode,
     NewRun,
@@ -32,9 +33,11 @@ from fased.process import Host
 from fased.wire.messages import inbound_from_pb
 from fased.wire.runs import new_run_to_pb
 from services.router.commands.carry_out import carry_out
-from services.router.commands.chat import Services, target_of
+from services.router.commands.chat import Chat, Services, target_of
 from services.router.placing import Placed, Routed, place
 from services.router.tables import KnownAgent, RoutingTables
+
+_Known = tuple[RoutingTable, tuple[KnownAgent, ...]]
 
 _TRACE = ("traceparent", "tracestate")
 
@@ -53,10 +56,13 @@ class Inbound:
     async def __call__(self, records: Sequence[Received]) -> None:
         """Route a batch of one partition; raises what makes the batch come again."""
         waiting: list[tuple[Routed, Received]] = []
-        known: dict[Namespace, tuple[KnownAgent, ...]] = {}
+        known: dict[Namespace, _Known] = {}
         for record in records:
             event = inbound_from_pb(message_pb2.InboundEvent.FromString(record.value))
-            routed, known[event.namespace] = await self._route(event, known)
+            if event.namespace not in known:
+                known[event.namespace] = await self._tables.read(event.namespace)
+            table, agents = known[event.namespace]
+            routed = _route(event, table)
             command = _command(event)
             if command is None:
                 waiting.append((routed, record))
@@ -64,24 +70,9 @@ class Inbound:
             await self._enqueue(waiting)
             waiting = []
             [placed] = await place(self._host.database.queue, [routed])
-            agents = known.pop(event.namespace)  # a command may change what routing knows
-            await carry_out(self._host, self._services, placed, agents, command)
+            await carry_out(self._host, Chat(placed, agents, self._services), command)
+            del known[event.namespace]  # a command may change what routing knows
         await self._enqueue(waiting)
-
-    async def _route(
-        self, event: InboundEvent, known: dict[Namespace, tuple[KnownAgent, ...]]
-    ) -> tuple[Routed, tuple[KnownAgent, ...]]:
-        table, agents = (
-            await self._tables.read(event.namespace)
-            if event.namespace not in known
-            else self._tables.last_read(event.namespace)
-        )
-        decision = routing.resolve_route(table, routing.route_input(event))
-        for finding in decision.findings:
-            logger.warning(
-                "route_odd", namespace=event.namespace, reason=finding.reason, why=finding.message
-            )
-        return Routed(event, decision, table.session), agents
 
     async def _enqueue(self, waiting: Sequence[tuple[Routed, Received]]) -> None:
         placed = await place(self._host.database.queue, [routed for routed, _ in waiting])
@@ -96,6 +87,13 @@ class Inbound:
             for each, (_, record) in zip(placed, waiting, strict=True)
         ]
         await self._queue.EnqueueRuns(queue_pb.EnqueueRunsRequest(items=items))
+
+
+def _route(event: InboundEvent, table: RoutingTable) -> Routed:
+    decision = routing.resolve_route(table, routing.route_input(event))
+    for finding in decision.findings:
+        logger.warning("route_odd", namespace=event.namespace, reason=finding.reason)
+    return Routed(event, decision, table.session)
 
 
 def _command(event: InboundEvent) -> Command | FasedError | None:

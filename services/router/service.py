@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import grpc
+import structlog
 
 from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2_grpc
@@ -12,6 +13,7 @@ from fased.bus import topics
 from fased.bus.consumer import run_consumer
 from fased.bus.relay import run_relay
 from fased.process import Host, Service, wait_or_stop
+from fased.store import transient
 from fased.store.router import effects
 from services.router.inbound import Inbound
 from services.router.routes import RouteServicer
@@ -22,6 +24,9 @@ NAME = "router"
 PRUNE_PERIOD_S = 600.0
 # Longer than the bus keeps an event, or a late redelivery would carry its command out again.
 KEPT = timedelta(days=8)
+
+
+logger = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -47,7 +52,10 @@ async def open_service(host: Host) -> AsyncIterator[Service]:
 
     async def prune() -> None:
         while not await wait_or_stop(host.stop, PRUNE_PERIOD_S):
-            async with host.database.queue.acquire() as conn:
-                await effects.prune(conn, KEPT)
+            try:
+                async with host.database.queue.acquire() as conn:
+                    await effects.prune(conn, KEPT)
+            except transient.DRIVER_ERRORS as exc:
+                logger.warning("router_prune_failed", error=type(exc).__name__)
 
     yield Service(NAME, register, (consume, relay, prune))

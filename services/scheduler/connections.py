@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from fased.core.errors import ResourceExhausted
+from fased.core.errors import InvalidArgument, ResourceExhausted
 from fased.store import database, transient
 from fased.store.database import Connection
 
@@ -18,7 +18,8 @@ ACQUIRE_TIMEOUT_S = 5.0
 async def pooled(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[Connection]:
     """A connection of the pool, in no transaction.
 
-    Raises ResourceExhausted when none comes free in time, Unavailable when the database is away.
+    Raises ResourceExhausted when none comes free in time, Unavailable when the database is away,
+    and InvalidArgument for a text that no column can hold.
     """
     try:
         conn = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
@@ -30,6 +31,10 @@ async def pooled(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[Connecti
         raise database.unavailable(exc) from exc
     try:
         yield conn
+    except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError) as exc:
+        raise InvalidArgument(
+            "a text holds a zero character", reason="ZERO_CHARACTER", metadata={"field": ""}
+        ) from exc
     except transient.DRIVER_ERRORS as exc:
         if not transient.is_transient(exc):
             raise

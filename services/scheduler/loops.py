@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-import asyncpg
 import structlog
 
 from fased.core import queue as core_queue
@@ -30,14 +29,12 @@ FIRE_POLL_S = 0.25
 # Others hold the rows that are due: they will be done in a moment.
 CONTENDED_S = 0.02
 REAP_PERIOD_S = 1.0
-RECALL_PERIOD_S = 0.25
+RECALL_PERIOD_S = 0.5
 FAILING_PERIOD_S = 1.0
 SWEEP_PERIOD_S = 60.0
 BATCH = 500
 LANE_IDLE = timedelta(minutes=10)
 WORKER_GONE = timedelta(hours=1)
-
-Tick = Callable[["asyncpg.Pool[asyncpg.Record]"], Awaitable[bool]]
 
 logger = structlog.get_logger(__name__)
 

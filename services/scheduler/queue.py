@@ -92,7 +92,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 worker_id,
                 _lease_for(request),
                 [RunId(run_id) for run_id in request.run_ids],
-                from_duration(request, "claim_deadline") or DEFAULT_CLAIM_DEADLINE,
+                _asked(request, "claim_deadline", DEFAULT_CLAIM_DEADLINE),
             )
             if told.unknown:
                 logger.warning("unknown_leases_released", runs=len(told.unknown))
@@ -110,7 +110,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         try:
             async with pooled(self._pool) as conn:
                 stored = await checkpoints.put(conn, run_id, request.epoch, step, value_json)
-        except asyncpg.DataError as exc:
+        except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
             raise InvalidArgument(
                 "a checkpoint's value is JSON",
                 reason="INVALID_CHECKPOINT",
@@ -226,7 +226,7 @@ def _worker_id(text: str) -> UUID:
 
 
 def _lease_for(request: pb.LeaseRunsRequest | pb.HeartbeatRequest) -> timedelta:
-    asked = from_duration(request, "lease_for") or DEFAULT_LEASE
+    asked = _asked(request, "lease_for", DEFAULT_LEASE)
     if not timedelta(0) < asked <= LONGEST_LEASE:
         raise InvalidArgument(
             "lease_for is more than 0 and at most 5 minutes",
@@ -234,3 +234,10 @@ def _lease_for(request: pb.LeaseRunsRequest | pb.HeartbeatRequest) -> timedelta:
             metadata={"field": "lease_for"},
         )
     return asked
+
+
+def _asked(
+    request: pb.LeaseRunsRequest | pb.HeartbeatRequest, field: str, default: timedelta
+) -> timedelta:
+    asked = from_duration(request, field)
+    return default if asked is None else asked

@@ -162,5 +162,8 @@ def _position(cursor: RunCursor) -> list[Any]:
 
 
 def _cursor(position: list[Any]) -> RunCursor:
-    run_id, ended_at = position
-    return RunCursor(RunId(run_id), datetime.fromisoformat(ended_at) if ended_at else None)
+    try:
+        run_id, ended_at = position
+        return RunCursor(RunId(int(run_id)), datetime.fromisoformat(ended_at) if ended_at else None)
+    except (TypeError, ValueError) as exc:
+        raise paging.foreign() from exc

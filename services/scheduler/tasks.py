@@ -13,7 +13,7 @@ from fased.api.router.v1 import router_service_pb2 as router_pb
 from fased.api.router.v1 import router_service_pb2_grpc
 from fased.api.scheduler.v1 import run_pb2, scheduler_service_pb2_grpc, task_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
-from fased.core import firing, schedule, schedule_text, task_edits
+from fased.core import firing, schedule, task_edits
 from fased.core.agents import check_owner
 from fased.core.errors import InvalidArgument
 from fased.core.findings import Finding
@@ -177,10 +177,9 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
         async with transaction(self._pool) as conn:
             now = await tasks.database_now(conn)
         begin = from_timestamp(request, "from_time") or now
-        planned = schedule_text.from_trigger(trigger_from_pb(request.trigger), begin)
+        planned = task_edits.checked_preview(trigger_from_pb(request.trigger), begin)
         if planned is None:
             return pb.PreviewScheduleResponse()
-        schedule.check(planned)
         count = request.count or DEFAULT_PREVIEW
         slots = await asyncio.to_thread(schedule.next_fires, planned, begin, count)
         return pb.PreviewScheduleResponse(slot_times=filter(None, map(to_timestamp, slots)))
@@ -271,4 +270,8 @@ def _request_id(text: str) -> str:
 
 
 def _after(position: list[Any]) -> tuple[datetime, TaskId]:
-    return datetime.fromisoformat(position[0]), TaskId(position[1])
+    try:
+        created_at, task_id = position
+        return datetime.fromisoformat(created_at), TaskId(str(uuid.UUID(task_id)))
+    except (TypeError, ValueError, AttributeError) as exc:
+        raise paging.foreign() from exc

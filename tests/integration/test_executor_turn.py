@@ -14,6 +14,7 @@ import pytest
 
 from fased.api.executor.v1 import executor_service_pb2 as executor_pb
 from fased.api.executor.v1 import transcript_pb2
+from fased.api.router.v1 import router_service_pb2, router_service_pb2_grpc
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
 from fased.api.scheduler.v1 import run_pb2
 from fased.api.types.v1 import message_pb2
@@ -104,6 +105,14 @@ async def test_a_prompt_without_a_model_is_delivered_as_written_and_calls_nobody
     )
     assert [(each.role, each.text) for each in await home.said()] == [("assistant", "tick")]
     assert not provider.calls
+
+
+async def test_a_slots_run_takes_place_in_its_sessions_current_conversation(home: House) -> None:
+    await home.ended(await home.enqueue(task("tick", "no-model", session_id=""), **SCHEDULED))
+    sessions = router_service_pb2_grpc.SessionServiceStub(home.up.channel)
+    name = f"namespaces/{NAMESPACE}/sessions/{KEY}"
+    current = await sessions.GetSession(router_service_pb2.GetSessionRequest(name=name))
+    assert [each.session_id for each in await home.said()] == [current.session.session_id]
 
 
 async def test_a_prompt_without_a_model_needs_none_set_up(database_url: str) -> None:

@@ -333,7 +333,7 @@ async def test_an_edit_waits_for_the_fire_that_is_under_way(conn: Any, database_
 
 async def _until_blocked(conn: Any, other: Any) -> None:
     async with asyncio.timeout(20):
-        while not await conn.fetchval(
+        while not await conn.fetchval(  # noqa: ASYNC110 (only the database knows)
             "SELECT cardinality(pg_blocking_pids($1)) > 0", other.get_server_pid()
         ):
             await asyncio.sleep(0)
@@ -343,9 +343,10 @@ async def test_a_week_passes_and_every_slot_of_it_is_accounted_for(
     conn: Any, database_url: str
 ) -> None:
     """A task each five minutes, in a zone; fired hourly by two replicas that take turns."""
-    fields = {"missed": MissedPolicy.ALL, "missed_limit": 20, "overlap": Overlap.QUEUE}
     trigger = TriggerSpec(TriggerKind.CRON, "*/5 * * * *", "Europe/Berlin")
-    task = await kept(conn, trigger=trigger, **fields)
+    task = await kept(
+        conn, trigger=trigger, missed=MissedPolicy.ALL, missed_limit=20, overlap=Overlap.QUEUE
+    )
     async with queues.connections(database_url, 2) as replicas:
         for hour in range(7 * 24):
             await at(START + timedelta(hours=hour), conn, *replicas)

@@ -6,7 +6,6 @@ explain both answers and all rows.
 
 import asyncio
 import copy
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import permutations
@@ -18,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -41,7 +39,7 @@ from fased.store.queue import (
     workers,
 )
 from tests.support.queue_model import LEASE_TICKS, RUN_TICKS, IllegalAnswer, Queue, answer
-from tests.support.queue_rules import WORKERS, Call, QueueRules, pick
+from tests.support.queue_rules import PERSON_KINDS, WORKER_KINDS, Call, QueueRules, pick
 from tests.support.queues import NAMESPACE, announce, connection, item, new_run, turn_clock
 
 # A tick is far longer than an example runs; terms end half a tick early, so that the time an
@@ -49,6 +47,7 @@ from tests.support.queues import NAMESPACE, announce, connection, item, new_run,
 TICK = timedelta(seconds=1000)
 EARLY = TICK / 2
 CONNECTIONS = 3
+RACING = st.sampled_from((*WORKER_KINDS, *PERSON_KINDS, "claim", "recover", "complete", "cancel"))
 _EMPTY = """TRUNCATE scheduler.run, scheduler.run_history, scheduler.lane, scheduler.enqueue_key,
   scheduler.worker, scheduler.checkpoint, scheduler.outbox"""
 _LIVE = "SELECT id, lane, seq, state, cancel, attempts, crashes, wake_seq FROM scheduler.run"
@@ -173,15 +172,14 @@ class QueueMachine(QueueRules):
         except FasedError as exc:
             return exc.reason
 
-    @rule(ticks=st.integers(1, 3))
-    def time_passes(self, ticks: int) -> None:
-        self.model.now += ticks
+    def turn_clock(self, ticks: int) -> None:
+        super().turn_clock(ticks)
         self.run(turn_clock(self.conns, self.model.now * TICK))
 
-    @precondition(lambda self: self.leases)
-    @rule(first=pick, second=pick, lease=pick, n=pick)
-    def two_speak_at_once(self, first: int, second: int, lease: int, n: int) -> None:
-        calls = (self._drawn(first, lease, n), self._drawn(second, lease, n // 2))
+    @rule(kinds=st.tuples(RACING, RACING), lease=pick, n=pick, m=pick)
+    def two_speak_at_once(self, kinds: tuple[str, str], lease: int, n: int, m: int) -> None:
+        # Mostly about one run.
+        calls = (self.drawn(kinds[0], lease, n), self.drawn(kinds[1], lease + m % 5 // 4, m))
         results = self.run(self._race(calls))
         for order in permutations(range(2)):
             model = copy.deepcopy(self.model)
@@ -193,21 +191,6 @@ class QueueMachine(QueueRules):
                     self.note(call, result)
                 return
         raise AssertionError(f"no order of {calls} explains {results} and {self.rows()}")
-
-    def _drawn(self, kind: int, lease: int, n: int) -> Call:
-        options: list[Callable[[], Call]] = [
-            lambda: self.run_call("cancel", n),
-            lambda: ("cancel", {"run_id": self.leases[-8:][lease % len(self.leases[-8:])][0]}),
-            lambda: self.run_call("wake", n),
-            lambda: self.run_call("retry", n),
-            lambda: ("claim", {"worker": WORKERS[n % 2], "max_runs": 1 + n % 3}),
-            lambda: ("recover", {}),
-            *(
-                lambda kind=kind: self.worker_call(kind, lease, n)
-                for kind in ("complete", "park", "release", "reschedule", "checkpoint", "enqueue")
-            ),
-        ]
-        return options[kind % len(options)]()
 
     async def _race(self, calls: tuple[Call, Call]) -> list[Any]:
         results = await asyncio.gather(*map(self._ask, self.conns, calls))
@@ -259,8 +242,8 @@ def test_the_database_answers_as_the_model_does(database_url: str) -> None:
         run_state_machine_as_test(
             cast(type[RuleBasedStateMachine], partial(QueueMachine, loop, conns)),
             settings=settings(
-                max_examples=80,
-                stateful_step_count=30,
+                max_examples=100,
+                stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),

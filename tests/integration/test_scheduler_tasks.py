@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,7 @@ async def test_a_repeated_request_answers_with_the_first_task(scheduler: Schedul
     ],
 )
 async def test_a_task_that_cannot_be_is_refused_with_its_field(
-    scheduler: Scheduler, change: dict[str, object], field: str, reason: str
+    scheduler: Scheduler, change: dict[str, Any], field: str, reason: str
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
         await create(scheduler, draft(**change))

@@ -74,6 +74,8 @@ class Queue:
             self._check_parent(*parent)
         if ids is None:
             ids = tuple(range(self.last_id + 1, self.last_id + 1 + len(lanes)))
+        if len(ids) != len(lanes) or not self.live.keys().isdisjoint(ids):
+            raise IllegalAnswer(f"{key} was new, and made {ids}")
         self.last_id = max(self.last_id, *ids)
         for run_id, lane in zip(ids, lanes, strict=True):
             run = Run(run_id, lane, self._number(lane), parent[0] if parent else None)

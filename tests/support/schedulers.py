@@ -19,6 +19,7 @@ from fased.api.scheduler.v1 import (
 )
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.api.types.v1 import message_pb2
+from fased.process import OpenService
 from services.policy import service as policy
 from services.router import service as router
 from services.scheduler import service as scheduler
@@ -46,7 +47,7 @@ async def scheduling(
 ) -> AsyncIterator[Scheduler]:
     """Policy, router and scheduler on one server, with an Agent `main` in each namespace."""
     settings = SchedulerSettings(one_process=one_process)
-    services = [
+    services: list[OpenService] = [
         policy.open_service,
         router.open_service,
         partial(scheduler.open_service, settings=settings),

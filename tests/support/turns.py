@@ -27,6 +27,7 @@ from fased.wire.times import to_duration
 from services.executor import service as executor
 from services.executor.settings import Settings as ExecutorSettings
 from services.policy import service as policy
+from services.router import service as router
 from services.scheduler import service as scheduler
 from services.scheduler.settings import Settings as SchedulerSettings
 from tests.support.scripted_provider import ScriptedProvider
@@ -122,6 +123,7 @@ async def house(
         }
         opened: list[OpenService] = [
             policy.open_service,
+            router.open_service,
             partial(scheduler.open_service, settings=SchedulerSettings(**shared)),
         ]
         if environment is not None:
@@ -184,17 +186,17 @@ def message(text: str, session_key: str = KEY, **fields: Any) -> run_pb2.RunBody
 
 def task(prompt: str, mode: str = "agent-turn", **fields: Any) -> run_pb2.RunBody:
     """What a task's slot makes."""
-    return run_pb2.RunBody(
-        agent_id="main",
-        session_key=KEY,
-        session_id="s1",
-        mode=mode,
-        trigger="schedule",
-        prompt=prompt,
-        task_name="Report",
-        target=target(),
-        **fields,
-    )
+    usual: dict[str, Any] = {
+        "agent_id": "main",
+        "session_key": KEY,
+        "session_id": "s1",
+        "mode": mode,
+        "trigger": "schedule",
+        "prompt": prompt,
+        "task_name": "Report",
+        "target": target(),
+    }
+    return run_pb2.RunBody(**usual | fields)
 
 
 def target(channel: str = "webchat") -> message_pb2.Target:

@@ -81,7 +81,7 @@ async def read(conn: AsyncConnection, namespace: Namespace) -> Routing:
     if head is None:
         return Routing(0, tuple(map(_stored, rows)), Settings())
     settings = Settings(
-        codec.from_jsonable(SessionPolicy, head.session),
+        codec.load(SessionPolicy, head.session),
         codec.from_jsonable(RoutingOptions, head.options),
         head.settings_managed_by,
     )
@@ -118,7 +118,7 @@ async def set_settings(conn: AsyncConnection, namespace: Namespace, settings: Se
         update(routing)
         .where(routing.c.namespace == namespace)
         .values(
-            session=codec.to_jsonable(settings.session),
+            session=codec.dump(settings.session),
             options=codec.to_jsonable(settings.options),
             settings_managed_by=settings.managed_by,
         )

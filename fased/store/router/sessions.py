@@ -128,20 +128,20 @@ async def add_named(conn: Connection, base: Session, title: str) -> Session:
         taken.add(slug)
 
 
-async def named_under(conn: Connection, namespace: Namespace, base: SessionKey) -> list[Session]:
+async def named_beside(conn: Connection, base: Session) -> list[Session]:
     """The open named sessions of a base, in the order they were made. By `session_base`."""
     rows = await conn.fetch(
         f"""SELECT {_COLUMNS} FROM router.session
              WHERE namespace = $1 AND base_key = $2 AND base_key <> '' AND closed_at IS NULL
              ORDER BY created_at, session_key""",
-        namespace,
-        base,
+        base.namespace,
+        base.session_key,
     )
     return [_session(row) for row in rows]
 
 
 async def activate(conn: Connection, namespace: Namespace, base: SessionKey, active: str) -> None:
-    """Let messages of a base go to a named session, or with `""` to the base itself."""
+    """Let messages of a base go to another session, or with `""` to the base itself."""
     await conn.execute(
         "UPDATE router.session SET active_key = $3 WHERE namespace = $1 AND session_key = $2",
         namespace,

@@ -1,6 +1,18 @@
 """The tables of the `channels` schema, as the migrations make them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, Table, Text, Uuid, func, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
 
 from fased.store.tables.bus import outbox as outbox_table
 from fased.store.tables.metadata import metadata
@@ -44,6 +56,7 @@ post = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Index("post_created", "namespace", "created_at"),
     schema=SCHEMA,
 )
 
@@ -65,6 +78,13 @@ conversation_event = Table(
     Column("sender_id", Text, nullable=False, server_default=_empty),
     Column("sender_name", Text, nullable=False, server_default=_empty),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Index(
+        "conversation_event_message",
+        "namespace",
+        "conversation_id",
+        "message_id",
+        postgresql_where=text("kind <> 'state'"),
+    ),
     schema=SCHEMA,
 )
 
@@ -86,6 +106,23 @@ delivery = Table(
     Column("message", Text, nullable=False, server_default=_empty),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Index("delivery_created", "namespace", "created_at", "id"),
+    Index(
+        "delivery_unsent",
+        "namespace",
+        "state",
+        "created_at",
+        "id",
+        postgresql_where=text("state <> 'sent'"),
+    ),
+    Index(
+        "delivery_account",
+        "namespace",
+        "channel",
+        "account_id",
+        "updated_at",
+        postgresql_where=text("state = 'sent'"),
+    ),
     schema=SCHEMA,
 )
 

@@ -13,7 +13,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 
 from fased.store.tables.bus import outbox as outbox_table
 from fased.store.tables.metadata import metadata
@@ -27,7 +27,7 @@ routing = Table(
     metadata,
     Column("namespace", Text, primary_key=True),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
-    Column("session", JSON, nullable=False, server_default=text("'{}'")),
+    Column("session", Text, nullable=False, server_default=text("'{}'")),
     Column("options", JSONB, nullable=False, server_default=text("'{}'")),
     Column("settings_managed_by", Text, nullable=False, server_default=_empty),
     schema=SCHEMA,

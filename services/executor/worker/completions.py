@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 COLLECT_FOR_S = 0.005
 MAX_BATCH = 100
+# Well under what one gRPC message may hold, at four bytes a character.
+MAX_BATCH_CHARS = 2_000_000
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
     completions: list[Completion] = field(default_factory=list)
+    chars: int = 0
     full: asyncio.Event = field(default_factory=asyncio.Event)
     sent: "asyncio.Task[pb.CompleteRunsResponse] | None" = None
 
@@ -42,7 +45,8 @@ class Completions:
             batch.sent = asyncio.create_task(self._send(batch))
         batch.completions.append(completion)
         place = len(batch.completions) - 1
-        if len(batch.completions) == MAX_BATCH:
+        batch.chars += len(completion.result.text)
+        if len(batch.completions) == MAX_BATCH or batch.chars >= MAX_BATCH_CHARS:
             self._open = None
             batch.full.set()
         assert batch.sent is not None, "set with the batch"

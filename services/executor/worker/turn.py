@@ -10,12 +10,13 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, assert_never
 
 from fased.api.executor.v1 import executor_service_pb2 as executor_pb
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1.agent_pb2 import Agent
+from fased.api.router.v1 import router_service_pb2 as router_pb
 from fased.api.scheduler.v1 import queue_service_pb2 as queue_pb
 from fased.api.scheduler.v1 import run_pb2
 from fased.core import context, runs
@@ -23,6 +24,7 @@ from fased.core.errors import FasedError
 from fased.core.findings import Finding
 from fased.core.model_failures import ModelFailure, unusable_answer
 from fased.core.models import ModelChoice
+from fased.core.names import SessionId, resource_name
 from fased.core.queue import LeasedRun
 from fased.core.runs import ExecutionMode, Retry, RunClass
 from fased.core.transcripts import (
@@ -31,6 +33,7 @@ from fased.core.transcripts import (
     storable,
     turn_entries,
 )
+from fased.wire.routes import SESSIONS
 from fased.wire.transcripts import entry_from_pb, entry_to_pb
 from services.executor.models.port import ModelCall
 from services.executor.models.registry import Models
@@ -52,6 +55,7 @@ from services.executor.worker.progress import Progress
 if TYPE_CHECKING:
     from fased.api.executor.v1.executor_service_pb2_grpc import TranscriptServiceAsyncStub
     from fased.api.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+    from fased.api.router.v1.router_service_pb2_grpc import SessionServiceAsyncStub
     from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 ACT = "act"
@@ -64,6 +68,7 @@ class Turn:
         self,
         queue: "QueueServiceAsyncStub",
         policy: "PolicyServiceAsyncStub",
+        sessions: "SessionServiceAsyncStub",
         transcripts: "TranscriptServiceAsyncStub",
         progress: Progress,
         models: Models,
@@ -71,6 +76,7 @@ class Turn:
     ) -> None:
         self._queue = queue
         self._policy = policy
+        self._sessions = sessions
         self._transcripts = transcripts
         self._progress = progress
         self._models = models
@@ -93,6 +99,7 @@ class Turn:
             self._progress.ended(lease.run)
 
     async def _steps(self, lease: Lease) -> Ending:
+        lease = await self._in_session(lease)
         run = lease.run
         answer = _kept_answer(run)
         if answer is None:
@@ -104,6 +111,19 @@ class Turn:
                 return Dropped()
         await self._append(run, answer)
         return succeeded(run, answer)
+
+    async def _in_session(self, lease: Lease) -> Lease:
+        """The lease with its session id: a slot's run gets it here, so that firing asks nobody."""
+        run = lease.run
+        if run.body.session_id:
+            return lease
+        request = router_pb.ResolveSessionRequest(
+            name=resource_name(run.namespace, SESSIONS, run.body.session_key),
+            agent_id=run.body.agent_id,
+        )
+        found = await persistently(lambda: self._sessions.ResolveSession(request))
+        body = replace(run.body, session_id=SessionId(found.session.session_id))
+        return replace(lease, run=replace(run, body=body))
 
     async def _find_answer(self, lease: Lease) -> Answer | Ending:
         """Preflight, then what the mode asks for."""

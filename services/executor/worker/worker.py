@@ -17,7 +17,8 @@ import structlog
 
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
 from fased.api.scheduler.v1 import run_pb2
-from fased.core.errors import FasedError
+from fased.core.errors import FasedError, InvalidArgument
+from fased.core.names import RunId
 from fased.core.queue import Completion
 from fased.core.runs import Outcome, RunClass, RunResult
 from fased.process import wait_or_stop
@@ -105,7 +106,10 @@ class Worker:
             await self._give_back([pb.HeldRun(run_id=r.run_id, epoch=r.epoch) for r in leased])
             return
         for run in leased:
-            self._take(run)
+            try:
+                self._take(Lease(*leased_from_pb(run)))
+            except InvalidArgument as exc:
+                await self._refuse(run, exc)
 
     def _slots(self) -> tuple[int, int]:
         """How many runs may be taken now, and how many of these only for messages."""
@@ -137,10 +141,9 @@ class Worker:
         )
         return answer.runs if answer is not None else ()
 
-    def _take(self, run: run_pb2.LeasedRun) -> None:
-        lease = Lease(*leased_from_pb(run))
+    def _take(self, lease: Lease) -> None:
         with tracing.continued(lease.run.body.trace):
-            task = asyncio.create_task(self._carry(lease), name=f"run {run.run_id}")
+            task = asyncio.create_task(self._carry(lease), name=f"run {lease.run.run_id}")
         self._carried[task] = lease.run.run_class
         task.add_done_callback(self._carried_out)
 
@@ -148,7 +151,7 @@ class Worker:
         del self._carried[task]
         self._slot_freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Its lease runs out, and the run is tried by whoever is able to.
+            # No longer held, it is given back at a heartbeat and tried by whoever is able to.
             logger.error("run_abandoned", exc_info=error)
 
     async def _carry(self, lease: Lease) -> None:
@@ -203,6 +206,14 @@ class Worker:
                 # The queue knows that it was to stop, and answers CANCELLED or STALE.
                 result = RunResult(reason="CANCELLED", message="The run was stopped.")
                 return await self._complete(lease, Finished(Outcome.FAILED, result))
+
+    async def _refuse(self, run: run_pb2.LeasedRun, error: InvalidArgument) -> None:
+        """End a run that this version cannot read: it would come back for ever."""
+        logger.error("run_unreadable", run=run.run_id, reason=error.reason, error=error.message)
+        result = RunResult(reason=error.reason, message=f"The run cannot be read: {error.message}.")
+        await self._completions.complete(
+            Completion(RunId(run.run_id), run.epoch, Outcome.FAILED, result)
+        )
 
     async def _complete(self, lease: Lease, finished: Finished) -> str:
         completed = await self._completions.complete(

@@ -319,4 +319,5 @@ function remembered(key) {
   }
 }
 
+window.addEventListener("hashchange", () => start());
 start();

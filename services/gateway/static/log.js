@@ -231,7 +231,7 @@ export class Log {
 }
 
 export function excerpt(text) {
-  const line = text.replaceAll(/\s+/g, " ").trim();
+  const line = text.replaceAll(/[*`#>]+/g, "").replaceAll(/\s+/g, " ").trim();
   return line.length > 80 ? `${line.slice(0, 79)}…` : line;
 }
 

@@ -88,6 +88,7 @@ function list(parent, lines, at) {
       last.append("\n", ...inline(lines[end].trim()));
       continue;
     }
+    if (item[1].length < 2 && Boolean(number) !== Boolean(ordered)) break;
     const element = withInline("li", item[item.length - 1]);
     if (item[1].length >= 2 && last) nest(root, number, element);
     else root.append(element);

@@ -1,19 +1,22 @@
-"""`/agent`: which Agent answers in this chat."""
+"""`/agent`: which Agent answers in this chat. Decides which binding says so, and the words."""
 
 import uuid
+from dataclasses import replace
 
 from fased.core.agents import check_owner
-from fased.core.bindings import BindingPeer, make_binding
+from fased.core.bindings import Binding, BindingPeer, make_binding
 from fased.core.commands import AgentAction, AgentCommand
-from fased.core.names import canonical_agent
+from fased.core.errors import InvalidArgument
+from fased.core.names import AgentId, canonical_id
 from fased.store.router import bindings
 from fased.store.router.bindings import StoredBinding
-from services.router.commands.chat import Chat
+from services.router.commands.chat import Chat, Rows
+from services.router.tables import KnownAgent
 
 _CHATS = uuid.UUID("d3b0b6a2-0f0e-4a55-93b7-5b8f9a4b6c11")
 
 
-async def agent(chat: Chat, command: AgentCommand) -> str:
+async def agent(chat: Chat, rows: Rows, command: AgentCommand) -> str:
     """Show the Agent, list all, or let another one answer here."""
     match command.action:
         case AgentAction.CURRENT:
@@ -22,7 +25,7 @@ async def agent(chat: Chat, command: AgentCommand) -> str:
         case AgentAction.LIST:
             return _listed(chat)
         case AgentAction.SWITCH:
-            return await _switch(chat, command.target)
+            return await _switch(chat, rows, command.target)
 
 
 def _listed(chat: Chat) -> str:
@@ -36,62 +39,55 @@ def _listed(chat: Chat) -> str:
     return "\n".join(lines)
 
 
-async def _switch(chat: Chat, target: str) -> str:
-    wanted = target.strip().lower()
-    found = next(
-        (
-            known
-            for known in chat.agents
-            if known.id == canonical_agent(target) or known.display_name.lower() == wanted
-        ),
-        None,
-    )
+async def _switch(chat: Chat, rows: Rows, target: str) -> str:
+    found = _find(chat.agents, target)
     if found is None:
         return f'Unknown Agent "{target}". Run /agent list.'
-    event = chat.event
-    where = f"{event.channel} · {event.peer.kind}:{event.peer.id}"
-    await _bind(chat, found.id)
-    name = found.display_name or found.id
-    return f"Agent switched to {name} for {where}. New messages in this chat will use that Agent."
-
-
-async def _bind(chat: Chat, agent_id: str) -> None:
-    event = chat.event
-    engine = chat.host.database.engine
-    # Its own transaction: repeated after a crash it finds the binding it wrote and changes nothing.
-    async with engine.begin() as conn:
-        await bindings.lock(conn, chat.namespace)
-        routing = await bindings.read(conn, chat.namespace)
-        wanted = make_binding(
-            id=f"chat-{uuid.uuid5(_CHATS, f'{chat.namespace}/{event.peer.id}').hex[:12]}",
-            position=await bindings.next_position(conn, chat.namespace),
-            agent_id=agent_id,
-            channel=event.channel,
-            account_id=event.account_id,
-            peer=BindingPeer(event.peer.kind, event.peer.id),
-        )
-        known = next((s for s in routing.bindings if _same_chat(s, wanted.peer, chat)), None)
-        if known is not None:
-            check_owner("the binding of this chat", known.binding.id, known.managed_by, "")
-            if known.binding.agent_id == agent_id:
-                return
-            wanted = make_binding(
-                id=known.binding.id,
-                position=known.binding.position,
-                agent_id=agent_id,
-                channel=event.channel,
-                account_id=event.account_id,
-                peer=wanted.peer,
-            )
-        await bindings.put(conn, chat.namespace, StoredBinding(wanted))
-        await bindings.next_version(conn, chat.namespace)
-
-
-def _same_chat(stored: StoredBinding, peer: BindingPeer | None, chat: Chat) -> bool:
-    binding = stored.binding
+    await _bind(chat, rows, found.id)
+    name, event = found.display_name or found.id, chat.event
     return (
-        binding.channel == chat.event.channel
-        and binding.account_scope == chat.event.account_id
-        and binding.peer == peer
-        and not (binding.guild_id or binding.team_id or binding.role_ids)
+        f"Agent switched to {name} for {event.channel} · {event.peer.kind}:{event.peer.id}. "
+        "New messages in this chat will use that Agent."
+    )
+
+
+def _find(agents: tuple[KnownAgent, ...], target: str) -> KnownAgent | None:
+    """The Agent of that id, else the first of that name."""
+    by_id = [known for known in agents if known.id == canonical_id(target)]
+    name = target.strip().casefold()
+    by_name = [known for known in agents if known.display_name.casefold() == name]
+    return next(iter(by_id + by_name), None)
+
+
+async def _bind(chat: Chat, rows: Rows, agent_id: AgentId) -> None:
+    wanted = _binding_of(chat, agent_id)
+    if not wanted.is_matchable:
+        raise InvalidArgument(
+            "This chat has no id of its own, so that no binding can name it.",
+            reason="CHAT_WITHOUT_ID",
+            metadata={"field": "peer"},
+        )
+    await bindings.lock(rows.sql, chat.namespace)
+    routes = await bindings.read(rows.sql, chat.namespace)
+    for known in routes.bindings:
+        if known.binding.selectors == wanted.selectors:
+            check_owner("the binding of this chat,", known.binding.id, known.managed_by, "")
+            wanted = replace(known.binding, agent_id=agent_id)
+            if wanted == known.binding:
+                return
+            break
+    await bindings.put(rows.sql, chat.namespace, StoredBinding(wanted))
+    await bindings.next_version(rows.sql, chat.namespace)
+
+
+def _binding_of(chat: Chat, agent_id: AgentId) -> Binding:
+    event, decision = chat.event, chat.placed.routed.decision
+    parts = (decision.channel, decision.account_id, event.peer.kind, event.peer.id)
+    return make_binding(
+        id=f"chat-{uuid.uuid5(_CHATS, '/'.join(parts)).hex[:12]}",
+        position=bindings.CHAT_POSITION,
+        agent_id=agent_id,
+        channel=decision.channel,
+        account_id=decision.account_id,
+        peer=BindingPeer(event.peer.kind, event.peer.id),
     )

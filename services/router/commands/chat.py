@@ -6,13 +6,14 @@ Decides nothing; `carry_out.py` picks the effect of a command.
 import uuid
 from dataclasses import dataclass
 
-import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
 from fased.core.messages import InboundEvent, Target
-from fased.core.names import AgentId, Namespace, SessionKey
+from fased.core.names import AgentId, Namespace
 from fased.core.stored_session import Session
 from fased.process import Host
+from fased.store.database import Connection
 from services.router.placing import Placed
 from services.router.tables import KnownAgent
 
@@ -39,14 +40,22 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The transaction that a command's mark, its change of the router's rows and its reply share:
+    one connection, as SQLAlchemy's and as the driver's.
+    """
+
+    sql: AsyncConnection
+    driver: Connection
+
+
+@dataclass(frozen=True, slots=True)
 class Chat:
-    """One command's surroundings. `conn` is the transaction that its effect and reply share."""
+    """One command's surroundings."""
 
     placed: Placed
     agents: tuple[KnownAgent, ...]
     services: Services
-    host: Host
-    conn: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
     @property
     def event(self) -> InboundEvent:
@@ -72,11 +81,6 @@ class Chat:
     def session(self) -> Session:
         """The session in use."""
         return self.placed.session
-
-    @property
-    def base_key(self) -> SessionKey:
-        """The key whose row points to the session in use."""
-        return self.placed.base.session_key
 
     @property
     def target(self) -> Target:

@@ -1,9 +1,8 @@
-"""`/help`, `/status`, `/whoami`, `/stop` and what is done with one run by its number."""
+"""`/status`, `/whoami`, `/stop` and what is done with one run by its number. Decides the words."""
 
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.core import run_text
-from fased.core.command_catalogue import help_text
-from fased.core.commands import Help, RunAction, RunVerb, Status, Stop, WhoAmI
+from fased.core.commands import RunAction, RunVerb, Status, Stop, WhoAmI
 from fased.core.errors import PermissionDenied
 from fased.core.names import resource_name
 from fased.core.queue import RunView
@@ -11,11 +10,6 @@ from fased.wire.run_views import run_from_pb
 from services.router.commands.chat import Chat
 
 RUNS = "runs"
-
-
-def help_(available: frozenset[str], command: Help) -> str:
-    """The commands that are served."""
-    return help_text(available)
 
 
 async def status(chat: Chat, command: Status) -> str:

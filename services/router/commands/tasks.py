@@ -2,16 +2,16 @@
 under a request id derived from the event, so that a redelivered command does nothing twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 
 from fased.api.scheduler.v1 import run_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
-from fased.core import durations, run_text, task_text
+from fased.core import durations, run_text, task_edits, task_text
 from fased.core.commands import TaskAction, TaskList, TaskNew, TaskRuns, TaskVerb
-from fased.core.errors import InvalidArgument, PermissionDenied
-from fased.core.names import Namespace, TaskId, resource_name
-from fased.core.runs import DEFAULT_RUN_FOR, checked_mode
+from fased.core.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from fased.core.names import TaskId, resource_name
+from fased.core.runs import DEFAULT_RUN_FOR, ExecutionMode, checked_mode
 from fased.core.task_words import TaskDraft
 from fased.core.tasks import Task, TaskState
 from fased.wire.messages import target_to_pb
@@ -20,13 +20,23 @@ from fased.wire.tasks import TASKS, task_from_pb, task_to_pb
 from services.router.commands.chat import Chat
 
 MAX_LISTED = 50
-# Flags whose effect later versions bring; accepting them in silence would promise it now.
-_SERVED_FLAGS = frozenset({"mode", "model", "timeout", "delivery"})
+MAX_SEARCHED = 1000
+# Flags that have an effect, and which of their values do, empty for any; accepting another in
+# silence would promise what a later version brings.
+_SERVED: Mapping[str, tuple[str, ...]] = {
+    "delivery": ("announce", "internal"),
+    "mode": (ExecutionMode.NO_MODEL, ExecutionMode.AGENT_TURN),
+    "model": (),
+    "timeout": (),
+}
 
 
 async def new(chat: Chat, command: TaskNew) -> str:
-    """Make tasks that belong to this chat's Agent and session and answer here."""
-    wanted = [_task(chat, draft) for draft in command.drafts]
+    """Make tasks that belong to this chat's Agent and session and answer here.
+
+    All are checked before the first is made: of a message with a mistake nothing is kept.
+    """
+    wanted = [_checked(chat, number, draft) for number, draft in enumerate(command.drafts, 1)]
     lines = []
     for ordinal, task in enumerate(wanted):
         response = await chat.services.tasks.CreateTask(
@@ -119,38 +129,59 @@ async def _recent(chat: Chat, task: Task, count: int) -> list[run_pb2.Run]:
 
 
 async def _own(chat: Chat, ref: str) -> Task:
-    response = await chat.services.tasks.GetTask(
-        pb.GetTaskRequest(name=resource_name(chat.namespace, TASKS, ref))
-    )
+    try:
+        response = await chat.services.tasks.GetTask(
+            pb.GetTaskRequest(name=resource_name(chat.namespace, TASKS, ref))
+        )
+    except FailedPrecondition as exc:
+        if exc.reason != "AMBIGUOUS":
+            raise
+        return await _own_by(chat, ref)
     task = task_from_pb(response.task)
-    if task.agent_id != chat.agent_id or task.session_key != chat.session.session_key:
+    if not _is_own(chat, task):
         raise PermissionDenied(
             "Task belongs to another Agent/session and was not shown.", reason="OTHER_OWNER"
         )
     return task
 
 
-def _task(chat: Chat, draft: TaskDraft) -> Task:
-    if unserved := sorted(set(draft.flags) - _SERVED_FLAGS):
-        raise InvalidArgument(
-            f"--{unserved[0]} is not available in this version; "
-            f"available: {', '.join('--' + flag for flag in sorted(_SERVED_FLAGS | {'tz'}))}",
-            reason="FLAG_NOT_SERVED",
-            metadata={"field": unserved[0]},
+async def _own_by(chat: Chat, ref: str) -> Task:
+    """The one task of this session that `ref` means: other sessions' may have its name too."""
+    response = await chat.services.tasks.ListTasks(
+        pb.ListTasksRequest(
+            parent=chat.parent,
+            agent_id=chat.agent_id,
+            session_key=chat.session.session_key,
+            page_size=MAX_SEARCHED,
         )
-    delivery = draft.flags.get("delivery", "announce")
-    if delivery == "webhook":
-        raise InvalidArgument(
-            "--delivery webhook is not available in this version; use announce or internal",
-            reason="FLAG_NOT_SERVED",
-            metadata={"field": "delivery"},
-        )
-    timeout = draft.flags.get("timeout")
-    run_for: timedelta = (
-        durations.parse_duration(timeout, field="timeout") if timeout else DEFAULT_RUN_FOR
     )
+    own = [task_from_pb(task) for task in response.tasks]
+    named = [task for task in own if task.name == ref]
+    return task_edits.the_one(ref, named or [task for task in own if task.id.startswith(ref)])
+
+
+def _is_own(chat: Chat, task: Task) -> bool:
+    owner = chat.agent_id, chat.session.session_key
+    return (task.agent_id, task.session_key) == owner
+
+
+def _checked(chat: Chat, number: int, draft: TaskDraft) -> Task:
+    try:
+        return task_edits.checked_new(_task(chat, draft), chat.event.received_at)
+    except InvalidArgument as exc:
+        if number == 1:
+            raise
+        raise InvalidArgument(
+            f"task {number}: {exc.message}", reason=exc.reason, metadata=exc.metadata
+        ) from exc
+
+
+def _task(chat: Chat, draft: TaskDraft) -> Task:
+    _check_served(draft)
+    timeout = draft.flags.get("timeout")
+    delivery = draft.flags.get("delivery", "announce")
     return Task(
-        namespace=Namespace(chat.namespace),
+        namespace=chat.namespace,
         id=TaskId("new"),
         name=draft.name,
         agent_id=chat.agent_id,
@@ -159,10 +190,25 @@ def _task(chat: Chat, draft: TaskDraft) -> Task:
         trigger=draft.trigger,
         mode=checked_mode(draft.flags.get("mode", "")),
         model=draft.flags.get("model", ""),
-        # A task speaks to the chat, not to the message that made it.
+        # Not as a reply: what comes of it in a week answers no message.
         target=replace(chat.target, reply_to_id="") if delivery == "announce" else None,
-        run_for=run_for,
+        run_for=durations.parse_duration(timeout, field="timeout") if timeout else DEFAULT_RUN_FOR,
     )
+
+
+def _check_served(draft: TaskDraft) -> None:
+    """Raises InvalidArgument for a flag, or a value of one, that only later versions carry out."""
+    for flag, value in draft.flags.items():
+        served = _SERVED.get(flag, ())
+        if flag in _SERVED and (not served or value in served):
+            continue
+        what = f"--{flag} {value[:40]}" if flag in _SERVED else f"--{flag}"
+        others = ", ".join(served or [f"--{one}" for one in sorted([*_SERVED, "tz"])])
+        raise InvalidArgument(
+            f"{what} is not available in this version; available: {others}",
+            reason="FLAG_NOT_SERVED",
+            metadata={"field": flag},
+        )
 
 
 def _created(chat: Chat, task: Task) -> str:

@@ -1,11 +1,12 @@
 CREATE SCHEMA router;
 
 -- One row a namespace: the version that every change of its bindings, session policy or options
--- moves. `session` is json, not jsonb: of its identity links the first in order holds a shared id.
+-- moves. `session` is JSON as text: of its identity links the first holds a shared id, and jsonb
+-- keeps no order.
 CREATE TABLE router.routing (
     namespace text PRIMARY KEY,
     version bigint NOT NULL DEFAULT 0,
-    session json NOT NULL DEFAULT '{}',
+    session text NOT NULL DEFAULT '{}',
     options jsonb NOT NULL DEFAULT '{}',
     settings_managed_by text NOT NULL DEFAULT ''
 );
@@ -68,7 +69,7 @@ CREATE TABLE router.outbox (
     topic text NOT NULL,
     key text NOT NULL,
     event_id text NOT NULL,
-    headers jsonb NOT NULL DEFAULT '{}',
+    headers jsonb NOT NULL,
     value bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT public.fased_now(),
     PRIMARY KEY (shard, id)

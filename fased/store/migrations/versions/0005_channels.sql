@@ -100,7 +100,7 @@ CREATE TABLE channels.outbox (
   topic      text NOT NULL,
   key        text NOT NULL,
   event_id   text NOT NULL,
-  headers    jsonb NOT NULL DEFAULT '{}',
+  headers    jsonb       NOT NULL,
   value      bytea NOT NULL,
   created_at timestamptz NOT NULL DEFAULT public.fased_now(),
   PRIMARY KEY (shard, id)
