@@ -1,5 +1,5 @@
-"""`fased agents`: Agents and the bindings that send chats to them. Decides words and layout; what
-may be changed is decided by the services that own them.
+"""`fased agents`: Agents. Decides words and layout; what may be changed is decided by the service
+that owns them. The bindings that send chats to them are in `bindings.py`.
 """
 
 import sys
@@ -8,25 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cli import connection
+from cli import bindings, connection
 from cli.connection import Connection, new_request_id
 from cli.options import Format, NamespaceOption, Output, text_or_file
-from cli.output import Table, note, show
+from cli.output import Table, show
 from cli.plain import Plain, plain
 from fased.api.policy.v1 import agent_pb2, policy_service_pb2, policy_service_pb2_grpc
-from fased.api.router.v1 import binding_pb2, router_service_pb2, router_service_pb2_grpc
-from fased.api.types.v1 import message_pb2
-from fased.core.bindings import ANY_ACCOUNT
-from fased.core.names import DEFAULT_ACCOUNT, DEFAULT_NAMESPACE
+from fased.api.router.v1 import binding_pb2
+from fased.core.names import DEFAULT_NAMESPACE
 
 PAGE_SIZE = 1000
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 AgentArgument = Annotated[str, typer.Argument(metavar="NAME", help="The Agent's id.")]
-AgentOption = Annotated[str, typer.Option("--agent", help="The Agent's id.")]
 Listed = policy_service_pb2.ListAgentsResponse
-Bound = router_service_pb2.ListBindingsResponse
 
 
 @app.callback()
@@ -36,7 +32,9 @@ def group() -> None:
 
 @app.command("list")
 def list_agents(
-    bindings: Annotated[bool, typer.Option("--bindings", help="Show their bindings too.")] = False,
+    with_bindings: Annotated[
+        bool, typer.Option("--bindings", help="Show their bindings too.")
+    ] = False,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: Output = Format.TABLE,
 ) -> None:
@@ -48,16 +46,16 @@ def list_agents(
       fased agents list -o json
     """
 
-    async def read(to: Connection) -> tuple[Listed, Bound]:
-        return await _agents(to), await _bindings(to)
+    async def read(to: Connection) -> tuple[Listed, bindings.Listed]:
+        return await _agents(to), await bindings.read(to)
 
     listed, routes = connection.run(namespace, read)
     bound = routes.bindings
-    rows = [_with_bindings(agent, bound if bindings else None) for agent in listed.agents]
+    rows = [_with_bindings(agent, bound if with_bindings else None) for agent in listed.agents]
     show(
         output,
         {"agents": rows, "defaultModel": listed.default_model},
-        _agents_table(listed, bound if bindings else None),
+        _agents_table(listed, bound if with_bindings else None),
     )
 
 
@@ -113,95 +111,7 @@ def add(
     show(output, plain(created), f"Agent {_id(created.name)} was made.")
 
 
-@app.command()
-def bind(
-    agent: AgentOption,
-    chats: Annotated[
-        list[str],
-        typer.Option(
-            "--bind", metavar="CHANNEL[:ACCOUNT]", help="Account default unless given; * for all."
-        ),
-    ],
-    namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    output: Output = Format.TABLE,
-) -> None:
-    """Send what comes in on channel accounts to an Agent.
-
-    \b
-    Examples:
-      fased agents bind --agent coding --bind discord:coding
-      fased agents bind --agent support --bind telegram --bind 'slack:*'
-    """
-    matches = [_match(text) for text in chats]
-
-    async def create(to: Connection) -> list[binding_pb2.Binding]:
-        routes = router_service_pb2_grpc.RouteServiceStub(to.channel)
-        request = router_service_pb2.ListBindingsRequest(parent=to.parent)
-        version = (await routes.ListBindings(request)).version
-        made = []
-        for match in matches:
-            response = await routes.CreateBinding(
-                router_service_pb2.CreateBindingRequest(
-                    parent=to.parent,
-                    binding=binding_pb2.Binding(agent_id=agent, match=match),
-                    version=version,
-                    request_id=new_request_id(),
-                )
-            )
-            made.append(response.binding)
-            version = response.version
-        return made
-
-    made = connection.run(namespace, create)
-    listed = connection.run(namespace, _bindings)
-    show(output, {"bindings": [plain(each) for each in made]}, _bindings_table(made))
-    _note_lint(listed)
-
-
-@app.command()
-def unbind(
-    binding: Annotated[str, typer.Argument(help="Its id, as fased agents bindings shows it.")],
-    namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    output: Output = Format.TABLE,
-) -> None:
-    """Remove a binding.
-
-    \b
-    Example:
-      fased agents unbind 3f2a9c1b7d4e
-    """
-
-    async def delete(to: Connection) -> None:
-        await router_service_pb2_grpc.RouteServiceStub(to.channel).DeleteBinding(
-            router_service_pb2.DeleteBindingRequest(
-                name=to.name("bindings", binding), request_id=new_request_id()
-            )
-        )
-
-    connection.run(namespace, delete)
-    show(output, {"removed": binding}, f"Binding {binding} was removed.")
-
-
-@app.command("bindings")
-def list_bindings(
-    agent: Annotated[str, typer.Option(help="Only those of this Agent.")] = "",
-    namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    output: Output = Format.TABLE,
-) -> None:
-    """List bindings, in the order that decides.
-
-    \b
-    Examples:
-      fased agents bindings
-      fased agents bindings --agent coding
-    """
-    listed = connection.run(namespace, lambda to: _bindings(to, agent))
-    value = {
-        "bindings": [plain(each) for each in listed.bindings],
-        "lint": [plain(each) for each in listed.lint],
-    }
-    show(output, value, _bindings_table(listed.bindings))
-    _note_lint(listed)
+bindings.add_commands(app)
 
 
 @app.command()
@@ -244,29 +154,10 @@ async def _agents(to: Connection) -> Listed:
             return whole
 
 
-async def _bindings(to: Connection, agent: str = "") -> Bound:
-    return await router_service_pb2_grpc.RouteServiceStub(to.channel).ListBindings(
-        router_service_pb2.ListBindingsRequest(parent=to.parent, agent_id=agent)
-    )
-
-
-def _note_lint(listed: Bound) -> None:
-    """Say what is odd about the bindings, beside the answer."""
-    for finding in listed.lint:
-        note(f"{finding.reason}: {finding.message} ({finding.setup_target})")
-
-
 def _asked(question: str, given: str | None, is_asking: bool) -> str:
     if given is not None or not is_asking:
         return given or ""
     return str(typer.prompt(question, default="", show_default=False))
-
-
-def _match(text: str) -> binding_pb2.Match:
-    channel, _, account = text.partition(":")
-    if not channel.strip():
-        raise typer.BadParameter(f"{text!r} names no channel: write CHANNEL or CHANNEL:ACCOUNT")
-    return binding_pb2.Match(channel=channel, account_id=account)
 
 
 def _with_bindings(agent: agent_pb2.Agent, bound: Sequence[binding_pb2.Binding] | None) -> Plain:
@@ -286,43 +177,14 @@ def _agents_table(listed: Listed, bound: Sequence[binding_pb2.Binding] | None) -
             agent.display_name or "-",
             model or "none set",
             "yes" if agent.is_default else "",
-            _owner(agent.managed_by),
+            bindings.owner(agent.managed_by),
         ]
         if bound is not None:
-            own = [_described(each.match) for each in bound if each.agent_id == _id(agent.name)]
+            own = [
+                bindings.described(each.match) for each in bound if each.agent_id == _id(agent.name)
+            ]
             row.append("; ".join(own) or "-")
         rows.append(row)
     if bound is not None:
         columns.append("BINDINGS")
     return Table(tuple(columns), rows, empty="No Agents yet. Make one: fased agents add NAME")
-
-
-def _bindings_table(bound: Sequence[binding_pb2.Binding]) -> Table:
-    rows = [
-        (_id(each.name), each.agent_id, _described(each.match), _owner(each.managed_by))
-        for each in bound
-    ]
-    return Table(("BINDING", "AGENT", "CHATS", "DEFINED IN"), rows, empty="No bindings.")
-
-
-def _described(match: binding_pb2.Match) -> str:
-    account = match.account_id or DEFAULT_ACCOUNT
-    words = [f"{match.channel}:{'all accounts' if account == ANY_ACCOUNT else account}"]
-    if match.HasField("peer"):
-        kind = message_pb2.PeerKind.Name(match.peer.kind).removeprefix("PEER_KIND_").lower()
-        words.append(f"{kind} {match.peer.id}")
-    if match.guild_id:
-        words.append(f"guild {match.guild_id}")
-    if match.role_ids:
-        words.append(f"roles {', '.join(match.role_ids)}")
-    if match.team_id:
-        words.append(f"team {match.team_id}")
-    return " ".join(words)
-
-
-def _owner(managed_by: str) -> str:
-    return managed_by.partition(":")[2] or "-"
-
-
-def _id(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -21,7 +21,7 @@ from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
 from fased.core.errors import DeadlineExceeded
 from fased.core.names import DEFAULT_NAMESPACE
 
-RESTART_TIMEOUT_S = 60.0
+RESTART_TIMEOUT_S = 30.0
 POLL_PERIOD_S = 0.1
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)

@@ -35,5 +35,7 @@ def parse(text: str, where: str) -> object:
 def _invalid(where: str, exc: Exception) -> InvalidArgument:
     why = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
     return InvalidArgument(
-        f"{where} is not JSON: {why.replace('<string>:', 'line ')}", reason="INVALID_JSON", metadata={"field": where}
+        f"{where} is not JSON: {why.replace('<string>:', 'line ')}",
+        reason="INVALID_JSON",
+        metadata={"field": where},
     )

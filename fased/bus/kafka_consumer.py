@@ -8,9 +8,9 @@ rebalance takes all partitions away; the member first finishes the batches that 
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -22,7 +22,7 @@ from fased.bus.coalesce import Coalescer
 from fased.bus.kafka_access import Link, Partition
 from fased.bus.kafka_offsets import KafkaOffsets
 from fased.bus.port import Batch, PartitionLost, Received
-from fased.store import background, notify
+from fased.store import notify
 from fased.telemetry import metrics
 
 POLL_MS = 1000
@@ -55,7 +55,21 @@ class _Owned:
     is_paused: bool = False
 
 
-class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Tells the consumer what happens to one of its members, even one that was given up."""
+
+    def __init__(self, consumer: "KafkaConsumer", member: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._member = member
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._consumer.drain(self._member)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._consumer.own(self._member, assigned)
+
+
+class KafkaConsumer:
     """See `port.Consumer`; `KafkaBus.consumer` makes it and runs `keep_membership` beside it."""
 
     def __init__(
@@ -79,7 +93,6 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._generation = 0
         self._owned: dict[Partition, _Owned] = {}
         self._is_rebalancing = True
-        self._is_leaving = False
         self._outstanding = 0
         self._may_take = asyncio.Event()
         self._finished = asyncio.Event()
@@ -139,19 +152,24 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         finally:
             metrics.bus_partitions.labels(self._group).set(0)
 
-    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+    async def drain(self, member: AIOKafkaConsumer) -> None:
         """Before a rebalance: let what is out be finished and committed, for a while."""
+        if member is not self._member:
+            return
         self._is_rebalancing = True
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._link.timing.drain_s
-        while self._is_any_out() and not self._is_leaving and loop.time() < give_up_at:
+        while self._is_any_out() and member is self._member and loop.time() < give_up_at:
             await notify.wait(self._finished, give_up_at - loop.time())
-        if self._is_any_out() and not self._is_leaving:
-            logger.warning("bus_partitions_revoked_while_out", group=self._group)
-        self._disown()
+        if member is self._member:
+            if self._is_any_out():
+                logger.warning("bus_partitions_revoked_while_out", group=self._group)
+            self._disown()
 
-    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+    def own(self, member: AIOKafkaConsumer, assigned: Collection[TopicPartition]) -> None:
         """After a rebalance: these are ours, from what was committed on."""
+        if member is not self._member:
+            return
         for topic, partition in assigned:
             self._owned.setdefault(Partition(topic, partition), _Owned())
         self._is_rebalancing = False
@@ -162,7 +180,6 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     def progress(self) -> kafka_liveness.Progress:
         """How far this member has read; see `kafka_liveness.watch`."""
         return kafka_liveness.Progress(
-            generation=self._generation,
             is_rebalancing=self._is_rebalancing,
             is_busy=any(owned.is_out or owned.waiting for owned in self._owned.values()),
             read_to={partition: owned.read_to for partition, owned in self._owned.items()},
@@ -170,7 +187,6 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     async def _be_member(self) -> None:
         timing = self._link.timing
-        self._is_leaving = False
         member = self._link.reader(
             group_id=self._group,
             group_instance_id=self._link.instance_id,
@@ -185,17 +201,19 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         try:
             async with asyncio.timeout(timing.request_s):
                 await member.start()
-            member.subscribe(self._topics, listener=self)
-            watching = kafka_liveness.watch(self, self._offsets, self._group, self._topics, timing)
-            async with background.racing(watching, "bus-liveness"):
-                await self._read_on(member)
+            member.subscribe(self._topics, listener=_Listener(self, member))
+            await _first_to_end(
+                self._read_on(member),
+                kafka_liveness.watch(
+                    self.progress, self._offsets, self._group, self._topics, timing
+                ),
+            )
         finally:
-            self._is_leaving = True
-            self._finished.set()
-            await kafka_access.stop(member.stop, timing.request_s)
             self._member = None
             self._is_rebalancing = True
             self._disown()
+            self._finished.set()
+            await kafka_access.stop(member.stop, timing.request_s)
 
     async def _read_on(self, member: AIOKafkaConsumer) -> None:
         while True:
@@ -279,3 +297,16 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
 def _size(record: Received) -> int:
     return _RECORD_BYTES + len(record.key) + len(record.value)
+
+
+async def _first_to_end(*loops: Coroutine[Any, Any, None]) -> None:
+    """Run the loops until one of them ends or fails, and raise its failure."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -69,9 +69,9 @@ def test_an_agent_is_made_listed_bound_and_removed(state_dir: Path) -> None:
 
     listed = answered(state_dir, "agents", "list", "--bindings")["agents"]
     own = {each["name"].rpartition("/")[2]: each["bindings"] for each in listed}
-    assert own["coding"] == answered(state_dir, "agents", "bindings", "--agent", "coding")[
-        "bindings"
-    ]
+    assert (
+        own["coding"] == answered(state_dir, "agents", "bindings", "--agent", "coding")["bindings"]
+    )
     assert own["main"] == []
     table = done(fased(state_dir, "agents", "list", "--bindings"))
     assert "discord:coding; slack:default" in table
@@ -224,8 +224,8 @@ def test_a_token_does_what_its_role_allows_in_its_namespaces_until_it_is_revoked
     there = ("-n", "team-a")
     assert answered(state_dir, "task", "list", *there, **token) == {"tasks": []}
     assert refused(state_dir, "task", "list", **token)["reason"] == "NAMESPACE_DENIED"
-    words = ("agents", "add", "mine", "--non-interactive")
-    assert refused(state_dir, *words, *there, **token)["reason"] == "ROLE_TOO_LOW"
+    add = ("agents", "add", "mine", "--non-interactive")
+    assert refused(state_dir, *add, *there, **token)["reason"] == "ROLE_TOO_LOW"
     listed = answered(state_dir, "token", "list", *there)["tokens"]
     assert [each["role"] for each in listed] == ["viewer"]
     assert made["secret"] not in json.dumps(listed)

@@ -11,6 +11,7 @@ from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.api.scheduler.v1 import task_pb2
 from fased.core import errors
 from fased.core.access import Role
+from fased.rpc import paging
 from tests.support.calls import acting, eventually
 from tests.support.schedulers import (
     PARENT,
@@ -342,3 +343,34 @@ async def test_a_person_of_one_namespace_is_refused_in_the_other(scheduler: Sche
     assert (
         await scheduler.tasks.GetTask(pb.GetTaskRequest(name=theirs.name), **acting("other"))
     ).task.name == theirs.name
+
+
+async def test_words_that_no_column_or_calendar_holds_are_refused_without_a_crash(
+    scheduler: Scheduler,
+) -> None:
+    preview = pb.PreviewScheduleRequest(
+        parent=PARENT, trigger=task_pb2.TriggerSpec(kind="cron", expr="0 9 * * *")
+    )
+    preview.from_time.seconds = -62_135_596_800
+    endless = draft()
+    endless.run_for.seconds = 10**14
+    forged = paging.encode(["x", "y"], {"in": "default", "agent": "", "session": ""})
+    forged_run = paging.encode([], {"runs": "default", "task": "", "session": ""})
+    for call in (
+        scheduler.tasks.ListTasks(pb.ListTasksRequest(parent=PARENT, agent_id="a\0")),
+        scheduler.tasks.ListTasks(pb.ListTasksRequest(parent=PARENT, page_token=forged)),
+        scheduler.tasks.ListTasks(pb.ListTasksRequest(parent=PARENT, page_size=-1)),
+        scheduler.runs.ListRuns(pb.ListRunsRequest(parent=PARENT, session_key="a\0")),
+        scheduler.runs.ListRuns(pb.ListRunsRequest(parent=PARENT, task_id="a")),
+        scheduler.runs.CancelSessionRuns(pb.CancelSessionRunsRequest(parent=PARENT)),
+        scheduler.tasks.PreviewSchedule(preview),
+        scheduler.tasks.PreviewSchedule(pb.PreviewScheduleRequest(parent=PARENT, count=5000)),
+        scheduler.tasks.CreateTask(pb.CreateTaskRequest(parent=PARENT, task=endless)),
+        scheduler.tasks.CreateTask(
+            pb.CreateTaskRequest(parent=PARENT, task=draft(), request_id="1")
+        ),
+    ):
+        with pytest.raises(errors.InvalidArgument):
+            await call
+    empty = await scheduler.runs.ListRuns(pb.ListRunsRequest(parent=PARENT, page_token=forged_run))
+    assert not empty.runs

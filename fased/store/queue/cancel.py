@@ -6,19 +6,14 @@ from uuid import UUID
 from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import CancelResult
-from fased.core.runs import LiveState
-from fased.store.queue import ends, lanes
+from fased.core.runs import LiveState, Outcome
+from fased.store.queue import ends, history, lanes
 from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection, LanesGrew
 
 _ONE = "SELECT id FROM scheduler.run WHERE id = $1 AND namespace = $2"
 _OF_SESSION = "SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2"
 _OF_TASK = "SELECT id FROM scheduler.run WHERE namespace = $1 AND task_id = $2"
-
-_ENDED = """
-SELECT outcome FROM scheduler.run_history WHERE id = $1 AND namespace = $2
-ORDER BY ended_at DESC LIMIT 1
-"""
 
 _STATES = """
 SELECT id, namespace, lane, state, epoch FROM scheduler.run
@@ -38,19 +33,15 @@ async def cancel(
     In a transaction of its own, or in a savepoint of a caller that holds no lane yet. Raises
     NotFound, or FailedPrecondition RUN_TERMINAL when it has ended.
     """
-    ended, flagged = await _cancel(conn, lambda: _ids(conn, _ONE, run_id, namespace), announce)
-    if run_id in flagged:
-        return CancelResult.FLAGGED
-    if run_id in ended:
-        return CancelResult.ENDED
-    outcome = await conn.fetchval(_ENDED, run_id, namespace)
-    if outcome is None:
-        raise NotFound(f"no run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"})
-    raise FailedPrecondition(
-        f"Run is already terminal: {outcome}.",
-        reason="RUN_TERMINAL",
-        metadata={"field": "name", "outcome": outcome},
-    )
+    while True:
+        ended, flagged = await _cancel(conn, lambda: _ids(conn, _ONE, run_id, namespace), announce)
+        if run_id in flagged:
+            return CancelResult.FLAGGED
+        if run_id in ended:
+            return CancelResult.ENDED
+        is_live, outcome = await history.whereabouts(conn, namespace, run_id)
+        if not is_live:
+            raise _not_live(run_id, outcome)
 
 
 async def cancel_session(
@@ -71,6 +62,16 @@ async def cancel_task(
         conn, lambda: _ids(conn, _OF_TASK, namespace, UUID(task_id)), announce
     )
     return len(ended) + len(flagged)
+
+
+def _not_live(run_id: RunId, outcome: Outcome | None) -> NotFound | FailedPrecondition:
+    if outcome is None:
+        return NotFound(f"no run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"})
+    return FailedPrecondition(
+        f"Run is already terminal: {outcome}.",
+        reason="RUN_TERMINAL",
+        metadata={"field": "name", "outcome": outcome.value},
+    )
 
 
 async def _ids(conn: Connection, statement: str, *values: object) -> list[int]:

@@ -5,6 +5,7 @@ from uuid import UUID
 from fased.core.errors import NotFound
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import QueueStatus, RunCursor, RunView
+from fased.core.runs import Outcome
 from fased.store.queue import rows
 from fased.store.queue.lanes import Connection
 
@@ -17,6 +18,13 @@ _GET_LIVE = f"SELECT {_LIVE_COLUMNS} FROM scheduler.run r WHERE id = $1 AND name
 _GET_ENDED = """
 SELECT * FROM scheduler.run_history WHERE id = $1 AND namespace = $2
 ORDER BY ended_at DESC LIMIT 1
+"""
+
+# One snapshot: between two, a run may end or be retried, and be missed by both.
+_WHEREABOUTS = """
+SELECT EXISTS (SELECT 1 FROM scheduler.run WHERE id = $1 AND namespace = $2) AS is_live,
+  (SELECT outcome FROM scheduler.run_history WHERE id = $1 AND namespace = $2
+   ORDER BY ended_at DESC LIMIT 1) AS outcome
 """
 
 _ANY = "$2::text IS NULL"
@@ -51,13 +59,23 @@ _LAST_ID = 2**63 - 1
 
 async def get(conn: Connection, namespace: Namespace, run_id: RunId) -> RunView:
     """One run, live or ended. Raises NotFound, for another namespace's run too."""
-    live = await conn.fetchrow(_GET_LIVE, run_id, namespace)
-    if live is not None:
-        return rows.live_view(live)
-    ended = await conn.fetchrow(_GET_ENDED, run_id, namespace)
-    if ended is not None:
-        return rows.ended_view(ended)
-    raise NotFound(f"no run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"})
+    while True:
+        live = await conn.fetchrow(_GET_LIVE, run_id, namespace)
+        if live is not None:
+            return rows.live_view(live)
+        ended = await conn.fetchrow(_GET_ENDED, run_id, namespace)
+        if ended is not None:
+            return rows.ended_view(ended)
+        if await whereabouts(conn, namespace, run_id) == (False, None):
+            raise NotFound(f"no run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"})
+
+
+async def whereabouts(
+    conn: Connection, namespace: Namespace, run_id: RunId
+) -> tuple[bool, Outcome | None]:
+    """Whether a run lives, and the outcome of one that has ended; neither: there is none."""
+    row = await conn.fetchrow(_WHEREABOUTS, run_id, namespace)
+    return row["is_live"], None if row["outcome"] is None else Outcome(row["outcome"])
 
 
 async def list_runs(

@@ -3,13 +3,11 @@
 from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId
 from fased.core.runs import Outcome
-from fased.store.queue import lanes, rows
+from fased.store.queue import history, lanes, rows
 from fased.store.queue.lanes import Connection
 
 # These were never carried out, or need no second time.
 _NOT_AGAIN = frozenset({Outcome.SUCCEEDED, Outcome.SKIPPED, Outcome.MERGED, Outcome.MISSED})
-
-_LIVE = "SELECT 1 FROM scheduler.run WHERE id = $1 AND namespace = $2"
 
 _ENDED = """
 SELECT namespace, lane, outcome FROM scheduler.run_history WHERE id = $1 AND namespace = $2
@@ -71,7 +69,9 @@ async def _insert(conn: Connection, taken: rows.Row, number: int) -> None:
 async def _not_ended(
     conn: Connection, namespace: Namespace, run_id: RunId
 ) -> NotFound | FailedPrecondition:
-    if await conn.fetchval(_LIVE, run_id, namespace):
+    is_live, outcome = await history.whereabouts(conn, namespace, run_id)
+    # One that has ended since it was looked for had not ended when it was asked for.
+    if is_live or outcome is not None:
         return FailedPrecondition(
             "the run has not ended", reason="RUN_LIVE", metadata={"field": "name"}
         )
