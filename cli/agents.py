@@ -12,10 +12,10 @@ from cli import bindings, connection
 from cli.connection import Connection, new_request_id
 from cli.options import Format, NamespaceOption, Output, text_or_file
 from cli.output import Table, show
-from cli.plain import Plain, plain
 from fased.api.policy.v1 import agent_pb2, policy_service_pb2, policy_service_pb2_grpc
 from fased.api.router.v1 import binding_pb2
 from fased.core.names import DEFAULT_NAMESPACE
+from fased.wire.plain import Plain, id_of, plain
 
 PAGE_SIZE = 1000
 
@@ -108,7 +108,7 @@ def add(
         return response.agent
 
     created = connection.run(namespace, create)
-    show(output, plain(created), f"Agent {_id(created.name)} was made.")
+    show(output, plain(created), f"Agent {id_of(created.name)} was made.")
 
 
 bindings.add_commands(app)
@@ -163,7 +163,7 @@ def _asked(question: str, given: str | None, is_asking: bool) -> str:
 def _with_bindings(agent: agent_pb2.Agent, bound: Sequence[binding_pb2.Binding] | None) -> Plain:
     if bound is None:
         return plain(agent)
-    own = [plain(each) for each in bound if each.agent_id == _id(agent.name)]
+    own = [plain(each) for each in bound if each.agent_id == id_of(agent.name)]
     return {**plain(agent), "bindings": own}
 
 
@@ -173,7 +173,7 @@ def _agents_table(listed: Listed, bound: Sequence[binding_pb2.Binding] | None) -
     for agent in listed.agents:
         model = agent.model or (f"{listed.default_model} (default)" if listed.default_model else "")
         row = [
-            _id(agent.name),
+            id_of(agent.name),
             agent.display_name or "-",
             model or "none set",
             "yes" if agent.is_default else "",
@@ -181,7 +181,9 @@ def _agents_table(listed: Listed, bound: Sequence[binding_pb2.Binding] | None) -
         ]
         if bound is not None:
             own = [
-                bindings.described(each.match) for each in bound if each.agent_id == _id(agent.name)
+                bindings.described(each.match)
+                for each in bound
+                if each.agent_id == id_of(agent.name)
             ]
             row.append("; ".join(own) or "-")
         rows.append(row)

@@ -11,11 +11,11 @@ from cli import connection
 from cli.connection import Connection, new_request_id
 from cli.options import Format, NamespaceOption, Output
 from cli.output import Table, note, show
-from cli.plain import plain
 from fased.api.router.v1 import binding_pb2, router_service_pb2, router_service_pb2_grpc
 from fased.api.types.v1 import message_pb2
 from fased.core.bindings import ANY_ACCOUNT
 from fased.core.names import DEFAULT_ACCOUNT, DEFAULT_NAMESPACE
+from fased.wire.plain import id_of, plain
 
 Listed = router_service_pb2.ListBindingsResponse
 
@@ -137,7 +137,7 @@ def _match(text: str) -> binding_pb2.Match:
 
 def _bindings_table(bound: Sequence[binding_pb2.Binding]) -> Table:
     rows = [
-        (_id(each.name), each.agent_id, described(each.match), owner(each.managed_by))
+        (id_of(each.name), each.agent_id, described(each.match), owner(each.managed_by))
         for each in bound
     ]
     return Table(("BINDING", "AGENT", "CHATS", "DEFINED IN"), rows, empty="No bindings.")
@@ -162,7 +162,3 @@ def described(match: binding_pb2.Match) -> str:
 def owner(managed_by: str) -> str:
     """Who defines it, as people know it; `-` for a command."""
     return managed_by.partition(":")[2] or "-"
-
-
-def _id(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -15,11 +15,11 @@ from cli.chat_screen import Screen
 from cli.connection import Connection
 from cli.options import Format
 from cli.output import note, show
-from cli.plain import plain
 from fased.api.channels.v1 import channels_service_pb2 as pb
 from fased.api.channels.v1 import channels_service_pb2_grpc, conversation_pb2
 from fased.api.types.v1 import message_pb2
 from fased.core.errors import DeadlineExceeded, FasedError, Unavailable
+from fased.wire.plain import plain
 
 if TYPE_CHECKING:
     # Named in the stubs' type file only.

@@ -15,11 +15,11 @@ from cli.connection import Connection, Gateway
 from cli.failures import GatewayUnreachable
 from cli.options import Format, NamespaceOption, Output
 from cli.output import Table, show
-from cli.plain import plain
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
 from fased.core.errors import DeadlineExceeded
 from fased.core.names import DEFAULT_NAMESPACE
+from fased.wire.plain import plain
 
 RESTART_TIMEOUT_S = 30.0
 POLL_PERIOD_S = 0.1

@@ -13,12 +13,12 @@ from cli.connection import Connection, new_request_id
 from cli.failures import EXIT_REFUSED
 from cli.options import Format, NamespaceOption, Output
 from cli.output import Table, show, terminal_text
-from cli.plain import plain
 from fased.api.scheduler.v1 import run_pb2, scheduler_service_pb2_grpc
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.core import run_text, task_text
 from fased.core.names import DEFAULT_NAMESPACE
 from fased.core.runs import Outcome
+from fased.wire.plain import id_of, plain
 from fased.wire.run_views import run_from_pb
 from fased.wire.times import from_timestamp
 
@@ -92,9 +92,7 @@ def list_runs(
         tasks = scheduler_service_pb2_grpc.TaskServiceStub(to.channel)
         found = await tasks.GetTask(pb.GetTaskRequest(name=to.name("tasks", task)))
         response = await _stub(to).ListRuns(
-            pb.ListRunsRequest(
-                parent=to.parent, task_id=found.task.name.rpartition("/")[2], page_size=limit
-            )
+            pb.ListRunsRequest(parent=to.parent, task_id=id_of(found.task.name), page_size=limit)
         )
         return list(response.runs)
 

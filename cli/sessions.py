@@ -8,11 +8,11 @@ from cli import connection
 from cli.connection import Connection
 from cli.options import Format, NamespaceOption, Output
 from cli.output import Table, note, show
-from cli.plain import plain
 from fased.api.executor.v1 import executor_service_pb2, executor_service_pb2_grpc, transcript_pb2
 from fased.api.router.v1 import router_service_pb2, router_service_pb2_grpc, session_pb2
 from fased.core import task_text
 from fased.core.names import DEFAULT_NAMESPACE
+from fased.wire.plain import plain
 from fased.wire.times import from_timestamp
 
 MAX_LISTED = 1000

@@ -10,7 +10,6 @@ from cli import connection, runs, task_options
 from cli.connection import Connection, new_request_id
 from cli.options import Format, NamespaceOption, Output
 from cli.output import Table, note, show, terminal_text
-from cli.plain import plain
 from cli.task_options import Delivery, Missed, Mode
 from fased.api.channels.v1 import channels_service_pb2, channels_service_pb2_grpc, conversation_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
@@ -21,6 +20,7 @@ from fased.core.messages import Peer, PeerKind, Target
 from fased.core.names import DEFAULT_NAMESPACE, AgentId, SessionKey, TaskId, parse_namespace
 from fased.core.runs import DEFAULT_RUN_FOR, ExecutionMode
 from fased.core.tasks import Overlap, Task, TaskState
+from fased.wire.plain import id_of, plain
 from fased.wire.tasks import task_from_pb, task_to_pb
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ runs.add_commands(app)
 async def _create(to: Connection, task: Task, delivery: Delivery) -> task_pb2.Task:
     """Keep `task` under the Agent and session that its empty or short words mean."""
     chat = await _chat(to, task)
-    peer = Peer(PeerKind.DIRECT, chat.name.rpartition("/")[2])
+    peer = Peer(PeerKind.DIRECT, id_of(chat.name))
     owned = replace(
         task,
         agent_id=AgentId(chat.agent_id),

@@ -12,13 +12,13 @@ from cli import connection
 from cli.connection import Connection, new_request_id
 from cli.options import Format, NamespaceOption, Output, checked_namespace, duration
 from cli.output import Table, show
-from cli.plain import enum_word, plain
 from fased.api.policy.v1 import policy_service_pb2 as pb
 from fased.api.policy.v1 import policy_service_pb2_grpc, token_pb2
 from fased.api.types.v1 import access_pb2
 from fased.core import task_text
 from fased.core.access import ALL_NAMESPACES
 from fased.core.names import DEFAULT_NAMESPACE
+from fased.wire.plain import enum_word, id_of, plain
 from fased.wire.times import from_timestamp, to_timestamp
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -144,7 +144,7 @@ def _row(token: token_pb2.Token) -> tuple[str, ...]:
     revoked = from_timestamp(token, "revoke_time")
     ends = task_text.instant(from_timestamp(token, "expire_time"))
     return (
-        token.name.rpartition("/")[2],
+        id_of(token.name),
         enum_word(access_pb2.Role.DESCRIPTOR, token.role),
         ", ".join(token.namespaces),
         task_text.instant(from_timestamp(token, "create_time")),

@@ -1,5 +1,13 @@
 """The fixtures that every room of the tests shares. Decides none of their behaviour."""
 
+from tests.support.kafka import kafka_bootstrap, own_kafka
 from tests.support.postgres import database_url, migrated_template, postgres_dsn, private_postgres
 
-__all__ = ["database_url", "migrated_template", "postgres_dsn", "private_postgres"]
+__all__ = [
+    "database_url",
+    "kafka_bootstrap",
+    "migrated_template",
+    "own_kafka",
+    "postgres_dsn",
+    "private_postgres",
+]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -24,13 +24,6 @@ FETCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 250
 
 logger = structlog.get_logger(__name__)
-
-
-class Partition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from fased.bus import kafka_access, kafka_liveness
 from fased.bus.coalesce import Coalescer
-from fased.bus.kafka_access import Link, Partition
+from fased.bus.kafka_access import Link
 from fased.bus.kafka_offsets import KafkaOffsets
 from fased.bus.port import Batch, PartitionLost, Received
 from fased.store import notify
+from fased.store.buslog import Partition
 from fased.telemetry import metrics
 
 POLL_MS = 1000

@@ -10,9 +10,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fased.bus.kafka_access import Partition, Timing
+from fased.bus.kafka_access import Timing
 from fased.bus.kafka_offsets import KafkaOffsets
 from fased.core.errors import FasedError
+from fased.store.buslog import Partition
 from fased.telemetry import metrics
 
 

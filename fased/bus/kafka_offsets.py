@@ -13,7 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 
 from fased.bus import kafka_access
-from fased.bus.kafka_access import Link, Partition
+from fased.bus.kafka_access import Link
+from fased.store.buslog import Partition
 
 RETRY_S = 0.2
 
@@ -109,6 +110,4 @@ class KafkaOffsets:
         begins = await self._reader.beginning_offsets(partitions)
         ends = await self._reader.end_offsets(partitions)
         done = await self._admin.list_consumer_group_offsets(group, partitions=partitions)
-        return sum(
-            max(0, ends[each] - max(begins[each], done[each].offset)) for each in partitions
-        )
+        return sum(max(0, ends[each] - max(begins[each], done[each].offset)) for each in partitions)

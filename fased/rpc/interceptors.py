@@ -5,14 +5,14 @@ Decides nothing itself: a caller's right is `core/access.py`, the codes are `sta
 
 import hmac
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, Never
 
 import grpc
 import structlog
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind, use_span
 
 from fased.core.access import Caller, Role, check_call
 from fased.core.errors import FasedError, PermissionDenied, Unauthenticated
@@ -66,7 +66,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _guard_unary(self, method: str, inner: Any) -> Any:
         async def guarded(request: Any, context: Any) -> Any:
             try:
-                with self._entered(method, request, context):
+                with use_span(self._checked_span(method, request, context), end_on_exit=True):
                     return await inner(request, context)
             except Exception as exc:
                 error = self._ours(method, exc)
@@ -76,10 +76,15 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _guard_stream(self, method: str, inner: Any) -> Any:
         async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+            # Never the current span: a stream that its reader leaves is closed in another context.
             try:
-                with self._entered(method, request, context):
-                    async for response in inner(request, context):
-                        yield response
+                span = self._checked_span(method, request, context)
+                try:
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+                finally:
+                    span.end()
                 return
             except Exception as exc:
                 error = self._ours(method, exc)
@@ -87,8 +92,8 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return guarded
 
-    @contextmanager
-    def _entered(self, method: str, request: Any, context: Any) -> Iterator[None]:
+    def _checked_span(self, method: str, request: Any, context: Any) -> Span:
+        """The call's span, once its caller may make it; raises what keeps it from that."""
         metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
         caller = self._caller(metadata)
         needed = access.required_role(method)
@@ -96,12 +101,9 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             raise PermissionDenied(f"{method} is closed", reason="METHOD_CLOSED")
         check_call(caller, needed, access.namespace_of(request), method.rpartition("/")[2])
         _caller.set(caller)
-        parent = tracing.extract({k: v for k, v in metadata.items() if isinstance(v, str)})
+        parent = tracing.extract_metadata(metadata.items())
         name = method.removeprefix("/fased.api.")
-        with tracing.tracer().start_as_current_span(
-            name, context=parent, kind=SpanKind.SERVER
-        ):
-            yield
+        return tracing.tracer().start_span(name, context=parent, kind=SpanKind.SERVER)
 
     def _caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
         given = str(metadata.get(AUTHORIZATION, ""))

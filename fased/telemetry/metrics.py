@@ -28,6 +28,19 @@ bus_delay_seconds = Histogram(
 bus_partitions = Gauge(
     "fased_bus_owned_partitions", "Partitions a consumer of this process owns.", ["group"]
 )
+bus_lag = Gauge(
+    "fased_bus_lag_records",
+    "Records not committed yet of the partitions a consumer of this process owns.",
+    ["group"],
+)
+bus_stalled_seconds = Gauge(
+    "fased_bus_stalled_seconds",
+    "How long a consumer has read nothing although records wait for it; 0 when all is well.",
+    ["group"],
+)
+bus_members_replaced = Counter(
+    "fased_bus_members_replaced", "Members of a group given up because they were stuck.", ["group"]
+)
 outbox_relayed = Counter(
     "fased_outbox_relayed", "Events the bus acknowledged to the relay.", ["schema"]
 )

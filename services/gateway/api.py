@@ -13,6 +13,7 @@ from fased.api.policy.v1 import policy_service_pb2
 from fased.api.router.v1 import router_service_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2
 from fased.core.access import Caller
+from fased.wire.plain import plain
 from services.gateway import callers
 from services.gateway.bodies import (
     Login,
@@ -24,7 +25,6 @@ from services.gateway.bodies import (
     read_query,
 )
 from services.gateway.calls import asking
-from services.gateway.json_view import as_json
 
 # An Idempotency-Key is free text; the services take UUIDs.
 _REQUEST_IDS = uuid.UUID("0d6c2f0e-6f0b-5b62-8f0e-0a3b8a3a2c55")
@@ -58,7 +58,7 @@ async def list_agents(request: Request) -> Response:
     message = policy_service_pb2.ListAgentsRequest(
         parent=ask.parent, page_size=page.page_size, page_token=page.page_token
     )
-    return JSONResponse(as_json(await ask.call(ask.services.agents.ListAgents, message)))
+    return JSONResponse(plain(await ask.call(ask.services.agents.ListAgents, message)))
 
 
 async def list_sessions(request: Request) -> Response:
@@ -70,7 +70,7 @@ async def list_sessions(request: Request) -> Response:
         page_size=page.page_size,
         page_token=page.page_token,
     )
-    return JSONResponse(as_json(await ask.call(ask.services.sessions.ListSessions, message)))
+    return JSONResponse(plain(await ask.call(ask.services.sessions.ListSessions, message)))
 
 
 async def create_session(request: Request) -> Response:
@@ -83,7 +83,7 @@ async def create_session(request: Request) -> Response:
         request_id=body.request_id or _request_id(request),
     )
     created = await ask.call(ask.services.sessions.CreateSession, message)
-    return JSONResponse(as_json(created), 201)
+    return JSONResponse(plain(created), 201)
 
 
 async def list_tasks(request: Request) -> Response:
@@ -96,7 +96,7 @@ async def list_tasks(request: Request) -> Response:
         page_size=page.page_size,
         page_token=page.page_token,
     )
-    return JSONResponse(as_json(await ask.call(ask.services.tasks.ListTasks, message)))
+    return JSONResponse(plain(await ask.call(ask.services.tasks.ListTasks, message)))
 
 
 async def list_runs(request: Request) -> Response:
@@ -109,14 +109,14 @@ async def list_runs(request: Request) -> Response:
         page_size=page.page_size,
         page_token=page.page_token,
     )
-    return JSONResponse(as_json(await ask.call(ask.services.runs.ListRuns, message)))
+    return JSONResponse(plain(await ask.call(ask.services.runs.ListRuns, message)))
 
 
 async def get_run(request: Request) -> Response:
     """One run, with checkpoints and deliveries."""
     ask = await asking(request)
     message = scheduler_service_pb2.GetRunRequest(name=ask.name("runs", "run"))
-    return JSONResponse(as_json(await ask.call(ask.services.runs.GetRun, message)))
+    return JSONResponse(plain(await ask.call(ask.services.runs.GetRun, message)))
 
 
 _NAMESPACE = "/api/v1/namespaces/{namespace}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.requests import ClientDisconnect, Request
 
 from fased.core.errors import InvalidArgument, Unavailable
+from fased.wire.plain import camel
 from services.gateway.errors import BodyTooLarge
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -22,7 +23,7 @@ M = TypeVar("M", bound=BaseModel)
 class Words(BaseModel):
     """What a caller says: no unknown fields, no text that the database cannot hold."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", alias_generator=camel)
 
     @field_validator("*")
     @classmethod

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from fased.api.channels.v1 import channels_service_pb2 as pb
 from fased.api.types.v1 import message_pb2
 from fased.core.errors import InvalidArgument
+from fased.wire.plain import plain
 from services.gateway.bodies import (
     NewConversation,
     NewMessage,
@@ -19,7 +20,6 @@ from services.gateway.bodies import (
     read_query,
 )
 from services.gateway.calls import asking
-from services.gateway.json_view import as_json
 from services.gateway.stream import sequence_after, server_sent_events
 
 COLLECTION = "conversations"
@@ -32,7 +32,7 @@ async def open_conversation(request: Request) -> Response:
         parent=ask.parent, agent_id=body.agent_id, session_key=body.session_key
     )
     opened = await ask.call(ask.services.conversations.OpenConversation, message)
-    return JSONResponse(as_json(opened))
+    return JSONResponse(plain(opened))
 
 
 async def post_message(request: Request) -> Response:
@@ -56,7 +56,7 @@ async def post_message(request: Request) -> Response:
         ),
     )
     posted = await ask.call(ask.services.conversations.PostMessage, message)
-    return JSONResponse(as_json(posted), 201)
+    return JSONResponse(plain(posted), 201)
 
 
 async def list_events(request: Request) -> Response:
@@ -68,7 +68,7 @@ async def list_events(request: Request) -> Response:
         page_token=page.page_token,
     )
     listed = await ask.call(ask.services.conversations.ListEvents, message)
-    return JSONResponse(as_json(listed))
+    return JSONResponse(plain(listed))
 
 
 async def stream_events(request: Request) -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from fased.core import errors
 from fased.core.errors import FasedError
+from fased.wire.plain import camel
 
 
 class BodyTooLarge(errors.InvalidArgument):
@@ -74,5 +75,7 @@ def internal(error_id: str) -> Response:
 def _response(
     status: int, reason: str, message: str, metadata: dict[str, str], headers: dict[str, str]
 ) -> Response:
+    if "field" in metadata:
+        metadata = {**metadata, "field": camel(metadata["field"])}
     content = {"error": {"reason": reason, "message": message, "metadata": metadata}}
     return JSONResponse(content, status, headers)

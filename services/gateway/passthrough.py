@@ -5,6 +5,7 @@ read: the owning service checks role and namespace, and its status comes back as
 """
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Never
 
 import grpc
@@ -84,10 +85,11 @@ class PassThrough(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
         async def call(request: bytes, context: Any) -> AsyncIterator[bytes]:
             try:
-                with _span(method, context):
-                    metadata = await self._actor(method, context)
-                    timeout_s = context.time_remaining()
-                    async for answer in forward(request, timeout=timeout_s, metadata=metadata):
+                metadata = await self._actor(method, context)
+                timeout_s = context.time_remaining()
+                answers = forward(request, timeout=timeout_s, metadata=metadata)
+                async with aclosing(answers) as open_answers:
+                    async for answer in open_answers:
                         yield answer
                 return
             except FasedError as exc:

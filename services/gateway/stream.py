@@ -16,9 +16,9 @@ from starlette.requests import Request
 from fased.api.channels.v1 import channels_service_pb2 as pb
 from fased.core.errors import FasedError, InvalidArgument
 from fased.rpc.interceptors import actor_metadata
+from fased.wire.plain import plain
 from services.gateway.callers import authenticate, secret_of
 from services.gateway.calls import Asking
-from services.gateway.json_view import as_json
 
 RECONNECT_MS = 1000
 
@@ -47,7 +47,7 @@ async def server_sent_events(ask: Asking, name: str, after: int) -> AsyncIterato
     yield f"retry: {RECONNECT_MS}\n\n"
     try:
         async for response in _with_heartbeats(ask, upstream):
-            yield ": nothing new\n\n" if response is None else _frame(as_json(response.event))
+            yield ": nothing new\n\n" if response is None else _frame(plain(response.event))
     except FasedError as exc:
         # The browser comes back by itself, and is told what is wrong by then.
         logger.info("stream_ended", reason=exc.reason)

@@ -107,15 +107,15 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         step, value_json = request.checkpoint.step, request.checkpoint.value_json
         queue_limits.check_checkpoint(step, value_json)
         run_id = RunId(request.run_id)
-        try:
-            async with pooled(self._pool) as conn:
+        async with pooled(self._pool) as conn:
+            try:
                 stored = await checkpoints.put(conn, run_id, request.epoch, step, value_json)
-        except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
-            raise InvalidArgument(
-                "a checkpoint's value is JSON",
-                reason="INVALID_CHECKPOINT",
-                metadata={"field": "checkpoint.value_json"},
-            ) from exc
+            except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
+                raise InvalidArgument(
+                    "a checkpoint's value is JSON",
+                    reason="INVALID_CHECKPOINT",
+                    metadata={"field": "checkpoint.value_json"},
+                ) from exc
         if stored is None:
             return pb.PutCheckpointResponse(result=pb.WRITE_RESULT_STALE)
         return pb.PutCheckpointResponse(

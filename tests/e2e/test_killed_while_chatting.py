@@ -64,7 +64,7 @@ async def _check_chat(up: Up, chat: Chat, number: int) -> None:
     posted = [event["text"] for event in events if event["kind"] == "posted"]
     wanted = [_text(number, turn) for turn in range(MESSAGES // SESSIONS)]
     assert posted == wanted
-    said = [(event["post_id"], event["text"]) for event in events if event["kind"] == "said"]
+    said = [(event["postId"], event["text"]) for event in events if event["kind"] == "said"]
     assert said == [
         (f"post-{number}-{turn}", f"You said: {text}") for turn, text in enumerate(wanted)
     ]

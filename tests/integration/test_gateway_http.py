@@ -50,7 +50,7 @@ async def test_a_viewer_reads_and_may_not_write(database_url: str) -> None:
         headers = {"Authorization": f"Bearer {secret}"}
         assert (await gateway.http.get(gateway.api("/agents"), headers=headers)).is_success
         answer = await gateway.http.post(
-            f"{conversation}/messages", json={"text": "hi", "message_id": "a"}, headers=headers
+            f"{conversation}/messages", json={"text": "hi", "messageId": "a"}, headers=headers
         )
         assert (answer.status_code, reason_of(answer)) == (403, "ROLE_TOO_LOW")
 
@@ -148,13 +148,13 @@ MALFORMED = [
     (b"[" * 100_000, "INVALID_JSON", "body"),
     (b"[]", "INVALID_BODY", "body"),
     (b"{}", "INVALID_BODY", "text"),
-    (b'{"text": 5, "message_id": "a"}', "INVALID_BODY", "text"),
-    (b'{"text": "a", "message_id": "a", "extra": 1}', "INVALID_BODY", "extra"),
-    (b'{"text": "a\\u0000b", "message_id": "a"}', "INVALID_BODY", "text"),
-    (b'{"text": "\\ud800", "message_id": "a"}', "INVALID_BODY", "text"),
-    (b'{"text": "", "message_id": "a"}', "INVALID_TEXT", "text"),
-    (b'{"text": "a"}', "INVALID_MESSAGE_ID", "message_id"),
-    (b'{"text": "a", "message_id": "a", "reply_to_id": "b"}', "REPLY_TO_MISSING", "reply_to_id"),
+    (b'{"text": 5, "messageId": "a"}', "INVALID_BODY", "text"),
+    (b'{"text": "a", "messageId": "a", "extra": 1}', "INVALID_BODY", "extra"),
+    (b'{"text": "a\\u0000b", "messageId": "a"}', "INVALID_BODY", "text"),
+    (b'{"text": "\\ud800", "messageId": "a"}', "INVALID_BODY", "text"),
+    (b'{"text": "", "messageId": "a"}', "INVALID_TEXT", "text"),
+    (b'{"text": "a"}', "INVALID_MESSAGE_ID", "messageId"),
+    (b'{"text": "a", "messageId": "a", "replyToId": "b"}', "REPLY_TO_MISSING", "replyToId"),
 ]
 
 
@@ -172,12 +172,12 @@ async def test_a_wrong_parameter_is_named(database_url: str) -> None:
     async with open_gateway_on(database_url) as gateway:
         conversation = await gateway.open()
         for path, field in (
-            (gateway.api("/agents?page_size=x"), "page_size"),
+            (gateway.api("/agents?pageSize=x"), "pageSize"),
             (gateway.api("/agents?colour=red"), "colour"),
-            (gateway.api("/runs?page_token=zzz"), "page_token"),
+            (gateway.api("/runs?pageToken=zzz"), "pageToken"),
             (f"{conversation}/stream?after=-1", "after"),
             (f"{conversation}/stream?after=7", "after"),
-            (gateway.api("/sessions?agent_id=%00"), "agent_id"),
+            (gateway.api("/sessions?agentId=%00"), "agentId"),
         ):
             answer = await gateway.http.get(path)
             assert (answer.status_code, answer.json()["error"]["metadata"]["field"]) == (400, field)
@@ -188,7 +188,7 @@ async def test_a_wrong_parameter_is_named(database_url: str) -> None:
 async def test_a_body_over_one_mebibyte_is_not_read(database_url: str) -> None:
     async with open_gateway_on(database_url) as gateway:
         conversation = await gateway.open()
-        body = json.dumps({"text": "x" * 2_000_000, "message_id": "a"}).encode()
+        body = json.dumps({"text": "x" * 2_000_000, "messageId": "a"}).encode()
         answer = await gateway.http.post(f"{conversation}/messages", content=body)
         assert (answer.status_code, reason_of(answer)) == (413, "BODY_TOO_LARGE")
 
@@ -200,31 +200,31 @@ async def test_a_message_is_taken_once_by_its_key(database_url: str) -> None:
         first = await gateway.http.post(path, json={"text": "hello"}, headers=key)
         assert first.status_code == 201
         event = first.json()["event"]
-        assert (event["sequence"], event["kind"], event["post_state"]) == (1, "posted", "queued")
-        assert event["sender"] == {"id": "default/ada", "display_name": "ada"}
-        again = await gateway.http.post(path, json={"text": "hello", "message_id": "k-1"})
+        assert (event["sequence"], event["kind"], event["postState"]) == (1, "posted", "queued")
+        assert event["sender"] == {"id": "default/ada", "displayName": "ada"}
+        again = await gateway.http.post(path, json={"text": "hello", "messageId": "k-1"})
         assert again.json() == first.json()
         other = await gateway.http.post(path, json={"text": "bye"}, headers=key)
         assert (other.status_code, reason_of(other)) == (409, "MESSAGE_ID_USED")
-        both = await gateway.http.post(path, json={"text": "x", "message_id": "b"}, headers=key)
+        both = await gateway.http.post(path, json={"text": "x", "messageId": "b"}, headers=key)
         assert (both.status_code, reason_of(both)) == (400, "INVALID_MESSAGE_ID")
 
 
 async def test_sessions_are_made_once_by_their_key_and_opened(database_url: str) -> None:
     async with open_gateway_on(database_url) as gateway:
         path, key = gateway.api("/sessions"), {"Idempotency-Key": "s-1"}
-        body = {"title": "Trip to Oslo", "agent_id": "main"}
+        body = {"title": "Trip to Oslo", "agentId": "main"}
         created = await gateway.http.post(path, json=body, headers=key)
         assert created.status_code == 201
         session = created.json()["session"]
         again = await gateway.http.post(path, json=body, headers=key)
-        assert again.json()["session"]["session_key"] == session["session_key"]
-        listed = (await gateway.http.get(path, params={"agent_id": "main"})).json()["sessions"]
+        assert again.json()["session"]["sessionKey"] == session["sessionKey"]
+        listed = (await gateway.http.get(path, params={"agentId": "main"})).json()["sessions"]
         assert [each["title"] for each in listed if each["title"]] == ["Trip to Oslo"]
         main = await gateway.open(agent_id="main")
-        assert await gateway.open(session_key=session["session_key"]) != main
+        assert await gateway.open(session_key=session["sessionKey"]) != main
         missing = await gateway.http.post(
-            gateway.api("/conversations"), json={"session_key": "agent:main:main:chat:nope"}
+            gateway.api("/conversations"), json={"sessionKey": "agent:main:main:chat:nope"}
         )
         assert missing.status_code == 404
 

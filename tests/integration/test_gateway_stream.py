@@ -65,7 +65,7 @@ async def listening(
 
 async def post(gateway: Gateway, conversation: str, message_id: str, text: str) -> None:
     taken = await gateway.http.post(
-        f"{conversation}/messages", json={"text": text, "message_id": message_id}
+        f"{conversation}/messages", json={"text": text, "messageId": message_id}
     )
     assert taken.status_code == 201
 
@@ -101,7 +101,7 @@ async def test_a_stream_gives_history_answers_and_partial_text(database_url: str
             rest = [await anext(frames), await anext(frames)]
             assert [(each.id, each.event) for each in rest] == [("2", "said"), ("3", "state")]
             assert rest[1].data is not None
-            assert rest[1].data["post_state"] == "answered"
+            assert rest[1].data["postState"] == "answered"
 
 
 async def test_a_stream_resumes_after_the_last_sequence_seen(database_url: str) -> None:

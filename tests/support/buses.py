@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from fased.bus import pglog, topics
+from fased.bus import kafka, kafka_topics, pglog, topics
+from fased.bus.kafka_access import Timing as KafkaTiming
 from fased.bus.pglog_consumer import Timing
 from fased.bus.port import Bus
 from fased.store import notify
@@ -32,15 +33,50 @@ class Place:
     address: str
     topic: str
 
+    @property
+    def group(self) -> str:
+        """A consumer group of this test's own."""
+        return f"group-of-{self.topic}"
+
+    @property
+    def known(self) -> tuple[topics.Topic, ...]:
+        """The test's topic and the dead letters."""
+        return (topics.Topic(self.topic, PARTITIONS, timedelta(days=1)), _DEAD_LETTER)
+
+
+class Server(Protocol):
+    """The server behind a bus, to crash."""
+
+    async def stop_immediate(self) -> None:
+        """End it as a crash does."""
+        ...
+
+    async def restart(self) -> None:
+        """Start it again with what it had made durable; returns when it answers."""
+        ...
+
+
+async def make_topics(place: Place) -> None:
+    """Make what must be there before a bus is opened at the place."""
+    if place.kind == "kafka":
+        await kafka_topics.ensure_topics(place.address, place.known, replicas=1)
+
 
 @asynccontextmanager
 async def open_bus(place: Place, *, session_s: float = SESSION_S) -> AsyncIterator[Bus]:
-    """The bus at a place, with the test's topic and the dead letters."""
-    known = (topics.Topic(place.topic, PARTITIONS, timedelta(days=1)), _DEAD_LETTER)
+    """The bus at a place, with the topics of `Place.known`."""
+    if place.kind == "kafka":
+        # No shorter and no longer sessions than a broker takes unless told otherwise.
+        kafka_timing = KafkaTiming(session_s=min(max(session_s, 6.0), 1800.0))
+        async with kafka.open_kafka(
+            place.address, client_id="test", known=place.known, timing=kafka_timing
+        ) as kafka_bus:
+            yield kafka_bus
+        return
     timing = Timing(session_s=session_s, heartbeat_s=session_s / 3, poll_s=0.5)
     async with (
         notify.open_hints(place.address) as hints,
-        pglog.open_pglog(place.address, hints, known=known, timing=timing) as bus,
+        pglog.open_pglog(place.address, hints, known=place.known, timing=timing) as bus,
     ):
         yield bus
 

@@ -45,11 +45,11 @@ class Chat:
                 page = (
                     await client.get(
                         f"{NAMESPACE}/conversations/{self.conversation}/events",
-                        params={"page_size": 1000, "page_token": token},
+                        params={"pageSize": 1000, "pageToken": token},
                     )
                 ).json()
                 found = page["events"] + found
-                token = page["next_page_token"]
+                token = page["nextPageToken"]
                 if not token:
                     return found
 
@@ -58,7 +58,7 @@ class Chat:
         said: dict[str, list[str]] = {}
         for event in await self.events():
             if event["kind"] == "said":
-                said.setdefault(event["post_id"], []).append(event["text"])
+                said.setdefault(event["postId"], []).append(event["text"])
         return said
 
     async def wait_for_answers(self, count: int, timeout_s: float = 60) -> None:
@@ -74,13 +74,13 @@ async def open_chat(up: Up, title: str = "", agent_id: str = "") -> Chat:
         key = ""
         if title:
             made = await client.post(
-                f"{NAMESPACE}/sessions", json={"title": title, "agent_id": agent_id}
+                f"{NAMESPACE}/sessions", json={"title": title, "agentId": agent_id}
             )
             assert made.status_code < 300, made.text
-            key = made.json()["session"]["session_key"]
+            key = made.json()["session"]["sessionKey"]
         opened = await client.post(
-            f"{NAMESPACE}/conversations", json={"session_key": key, "agent_id": agent_id}
+            f"{NAMESPACE}/conversations", json={"sessionKey": key, "agentId": agent_id}
         )
         assert opened.status_code < 300, opened.text
     conversation = opened.json()["conversation"]
-    return Chat(up, conversation["name"].rpartition("/")[2], conversation["session_key"])
+    return Chat(up, conversation["name"].rpartition("/")[2], conversation["sessionKey"])

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from fased.api.policy.v1 import policy_service_pb2, policy_service_pb2_grpc
 from fased.api.types.v1 import access_pb2
 from fased.process import OpenService
+from fased.wire.plain import camel
 from services.channels.service import open_service as open_channels
 from services.gateway.service import open_service as open_gateway
 from services.gateway.settings import Settings
@@ -67,8 +68,9 @@ class Gateway:
         """An address below the namespace `default`."""
         return f"/api/v1/namespaces/default{path}"
 
-    async def open(self, **body: str) -> str:
+    async def open(self, **words: str) -> str:
         """The path of a conversation below /api/v1."""
+        body = {camel(name): value for name, value in words.items()}
         answer = await self.http.post(self.api("/conversations"), json=body)
         assert answer.status_code == 200, answer.text
         return f"/api/v1/{answer.json()['conversation']['name']}"

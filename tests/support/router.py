@@ -143,9 +143,11 @@ async def routing(
     database_url: str, *, namespaces: tuple[str, ...] = ("default",)
 ) -> AsyncIterator[Router]:
     """Router, policy and scheduler, with an Agent `main` in each namespace."""
-    async with scheduling(database_url, namespaces=namespaces) as scheduler:
-        async with listening(Router(scheduler.up)) as router:
-            yield router
+    async with (
+        scheduling(database_url, namespaces=namespaces) as scheduler,
+        listening(Router(scheduler.up)) as router,
+    ):
+        yield router
 
 
 @asynccontextmanager

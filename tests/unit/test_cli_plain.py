@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cli.plain import enum_word, plain
+from fased.wire.plain import enum_word, plain
 from fased.api.policy.v1 import agent_pb2
 from fased.api.scheduler.v1 import run_pb2, task_pb2
 from fased.api.types.v1 import message_pb2

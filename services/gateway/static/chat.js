@@ -108,9 +108,9 @@ async function enter(caller) {
 const chooseNamespace = () => guarded(async () => {
   state.namespace = ui.namespace.value;
   remember("namespace", state.namespace);
-  const { agents } = await get(`${here()}/agents?page_size=1000`);
-  const options = agents.map((agent) => [idOf(agent.name), agent.display_name || idOf(agent.name)]);
-  const preferred = agents.find((agent) => agent.is_default);
+  const { agents } = await get(`${here()}/agents?pageSize=1000`);
+  const options = agents.map((agent) => [idOf(agent.name), agent.displayName || idOf(agent.name)]);
+  const preferred = agents.find((agent) => agent.isDefault);
   fill(ui.agent, options, remembered("agent") ?? (preferred && idOf(preferred.name)));
   for (const control of [ui.agent, ui.session, ui["new-session"], ui.text, ui.send]) {
     control.disabled = !agents.length;
@@ -122,16 +122,16 @@ const chooseNamespace = () => guarded(async () => {
 const chooseAgent = (sessionKey) => guarded(async () => {
   const agent = ui.agent.value;
   remember("agent", agent);
-  const query = `agent_id=${encodeURIComponent(agent)}&page_size=1000`;
+  const query = `agentId=${encodeURIComponent(agent)}&pageSize=1000`;
   const { sessions } = await get(`${here()}/sessions?${query}`);
   const main = `agent:${agent}:main`;
-  const others = sessions.filter((each) => !each.closed && each.session_key !== main);
-  const options = [[main, "Main"], ...others.map((each) => [each.session_key, titleOf(each)])];
+  const others = sessions.filter((each) => !each.closed && each.sessionKey !== main);
+  const options = [[main, "Main"], ...others.map((each) => [each.sessionKey, titleOf(each)])];
   fill(ui.session, options, sessionKey ?? remembered("session"));
   await openConversation();
 });
 
-const titleOf = (session) => session.title || session.session_key.split(":").slice(2).join(":");
+const titleOf = (session) => session.title || session.sessionKey.split(":").slice(2).join(":");
 
 ui.namespace.addEventListener("change", () => chooseNamespace());
 ui.agent.addEventListener("change", () => chooseAgent());
@@ -144,11 +144,11 @@ ui["new-session"].addEventListener("click", () => {
 ui["session-cancel"].addEventListener("click", () => ui["session-dialog"].close());
 ui["session-form"].addEventListener("submit", async (event) => {
   event.preventDefault();
-  const body = { title: ui["session-title"].value.trim(), agent_id: ui.agent.value, request_id: newId() };
+  const body = { title: ui["session-title"].value.trim(), agentId: ui.agent.value, requestId: newId() };
   try {
     const { session } = await post(`${here()}/sessions`, body);
     ui["session-dialog"].close();
-    await chooseAgent(session.session_key);
+    await chooseAgent(session.sessionKey);
     ui.text.focus();
   } catch (error) {
     say(ui["session-error"], error.message);
@@ -163,13 +163,13 @@ async function openConversation() {
   cancelReply();
   showConnection("connecting");
   remember("session", ui.session.value);
-  const body = { agent_id: ui.agent.value, session_key: ui.session.value };
+  const body = { agentId: ui.agent.value, sessionKey: ui.session.value };
   const { conversation } = await post(`${here()}/conversations`, body);
-  const page = await get(`/${conversation.name}/events?page_size=${HISTORY_PAGE}`);
+  const page = await get(`/${conversation.name}/events?pageSize=${HISTORY_PAGE}`);
   if (opening !== state.opening) return;
   state.conversation = conversation;
   log.clear(ui.agent.selectedOptions[0]?.textContent ?? "", state.me);
-  showEarlier(page.next_page_token);
+  showEarlier(page.nextPageToken);
   for (const event of page.events) log.apply(event);
   for (const item of outbox.items()) if (item.conversation === conversation.name) log.addPending(item, "waiting");
   log.toEnd();
@@ -191,9 +191,9 @@ async function openConversation() {
 ui.earlier.addEventListener("click", () => guarded(async () => {
   const token = encodeURIComponent(state.earlierToken);
   const page = await get(
-    `/${state.conversation.name}/events?page_size=${HISTORY_PAGE}&page_token=${token}`);
+    `/${state.conversation.name}/events?pageSize=${HISTORY_PAGE}&pageToken=${token}`);
   log.prepend(page.events);
-  showEarlier(page.next_page_token);
+  showEarlier(page.nextPageToken);
 }));
 
 function showEarlier(token) {

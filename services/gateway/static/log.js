@@ -43,7 +43,7 @@ export class Log {
     const wasNear = this.#isNearEnd();
     if (event.kind === "posted") this.#posted(event, (element) => this.log.append(element));
     else if (event.kind === "said") this.#said(event, (element) => this.log.append(element));
-    else if (event.kind === "state") this.#state(event.post_id, event.post_state);
+    else if (event.kind === "state") this.#state(event.postId, event.postState);
     else if (event.kind === "partial") this.#partial(event);
     this.#follow(wasNear);
   }
@@ -54,7 +54,7 @@ export class Log {
     const before = this.log.firstChild;
     const states = new Map();
     for (const event of events) {
-      if (event.kind === "state") states.set(event.post_id, event.post_state);
+      if (event.kind === "state") states.set(event.postId, event.postState);
     }
     for (const [post, state] of states) if (!this.states.has(post)) this.states.set(post, state);
     const place = (element) => this.log.insertBefore(element, before);
@@ -96,31 +96,31 @@ export class Log {
   }
 
   #posted(event, place) {
-    if (this.messages.has(event.message_id)) return;
-    this.#pendingElement(event.message_id)?.remove();
+    if (this.messages.has(event.messageId)) return;
+    this.#pendingElement(event.messageId)?.remove();
     const isMine = !event.sender || event.sender.id === this.me;
     const message = {
-      id: event.message_id, who: isMine ? "You" : event.sender.display_name || event.sender.id,
-      text: event.text, at: event.create_time, replyToId: event.reply_to_id,
+      id: event.messageId, who: isMine ? "You" : event.sender.displayName || event.sender.id,
+      text: event.text, at: event.createTime, replyToId: event.replyToId,
     };
     const element = this.#element(message, isMine ? "mine" : "theirs");
     this.messages.set(message.id, message);
     place(element);
-    this.#show(element, this.states.get(message.id) ?? event.post_state);
+    this.#show(element, this.states.get(message.id) ?? event.postState);
   }
 
   #said(event, place) {
-    if (this.messages.has(event.message_id)) return;
-    if (event.run_id) {
-      this.said.add(event.run_id);
-      this.#endPartial(event.run_id);
+    if (this.messages.has(event.messageId)) return;
+    if (event.runId) {
+      this.said.add(event.runId);
+      this.#endPartial(event.runId);
     }
     const message = {
-      id: event.message_id, who: event.agent_id || this.agent, text: event.text, at: event.create_time,
+      id: event.messageId, who: event.agentId || this.agent, text: event.text, at: event.createTime,
       replyToId: "",
     };
     this.messages.set(message.id, message);
-    place(this.#element(message, event.message_kind || "answer"));
+    place(this.#element(message, event.messageKind || "answer"));
   }
 
   #state(postId, state) {
@@ -133,15 +133,15 @@ export class Log {
   }
 
   #partial(event) {
-    const state = this.states.get(event.post_id);
-    if (this.said.has(event.run_id) || state === "answered" || state === "failed") return;
-    let element = this.partials.querySelector(`[data-run="${event.run_id}"]`);
+    const state = this.states.get(event.postId);
+    if (this.said.has(event.runId) || state === "answered" || state === "failed") return;
+    let element = this.partials.querySelector(`[data-run="${event.runId}"]`);
     if (!element) {
-      const message = { id: "", who: this.agent, text: "", at: event.create_time, replyToId: "" };
+      const message = { id: "", who: this.agent, text: "", at: event.createTime, replyToId: "" };
       element = this.#element(message, "partial");
-      element.dataset.run = event.run_id;
+      element.dataset.run = event.runId;
       this.partials.append(element);
-      this.running.set(event.run_id, event.post_id);
+      this.running.set(event.runId, event.postId);
     }
     element.querySelector(".bubble").replaceChildren(render(event.text));
   }

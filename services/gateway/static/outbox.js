@@ -56,7 +56,7 @@ export class Outbox {
   }
 
   async #send(item) {
-    const body = { text: item.text, reply_to_id: item.replyToId };
+    const body = { text: item.text, replyToId: item.replyToId };
     let sent;
     try {
       sent = await post(`/${item.conversation}/messages`, body, { "Idempotency-Key": item.id });

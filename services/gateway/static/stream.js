@@ -55,7 +55,7 @@ export class Stream {
 
   async #reopen() {
     try {
-      const page = await get(`/${this.conversation}/events?page_size=1`);
+      const page = await get(`/${this.conversation}/events?pageSize=1`);
       const last = page.events.at(-1)?.sequence ?? 0;
       if (this.isClosed) return;
       if (last < this.sequence) this.onLost(null);

@@ -71,7 +71,7 @@ async def _bind(chat: Chat, rows: Rows, agent_id: AgentId) -> None:
     routes = await bindings.read(rows.sql, chat.namespace)
     for known in routes.bindings:
         if known.binding.selectors == wanted.selectors:
-            check_owner("the binding of this chat,", known.binding.id, known.managed_by, "")
+            check_owner("this chat's binding", known.binding.id, known.managed_by, "")
             wanted = replace(known.binding, agent_id=agent_id)
             if wanted == known.binding:
                 return

@@ -1,4 +1,4 @@
-"""API messages as plain JSON values: the stable shape of `-o json`.
+"""API messages as plain JSON values: the one shape of HTTP and of `-o json`.
 
 As the JSON form of protobuf, but that numbers stay numbers, enum values lose their prefix
 (`TASK_STATE_ACTIVE` is `"active"`), and every field is there: `null` for an unset message.
@@ -18,11 +18,22 @@ def plain(message: Message) -> Plain:
     return {field.json_name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
+def id_of(name: str) -> str:
+    """The id at the end of a resource name, for kinds whose ids hold no `/`."""
+    return name.rpartition("/")[2]
+
+
 def enum_word(enum: Any, number: int) -> str:
     """An enum's value as one lower-case word; empty when unspecified or unknown here."""
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     value = enum.values_by_number.get(number)
     return value.name.removeprefix(prefix).lower() if value and number else ""
+
+
+def camel(name: str) -> str:
+    """A field name, possibly dotted, as JSON spells it: `reply_to.id` is `replyTo.id`."""
+    head, *rest = name.split("_")
+    return head + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 def _field(message: Message, field: Any) -> Any:
