@@ -1,5 +1,6 @@
-"""Tasks and runs in words, the same in chat, CLI and console. Decides wording only."""
+"""Tasks in words, the same in chat, CLI and console. Decides wording only."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -28,14 +29,13 @@ def plan(trigger: TriggerSpec) -> str:
 
 
 def delivery(target: Target | None, here: Target | None = None) -> str:
-    """Where results go: `here`, `internal`, or channel and chat."""
+    """Where results go: `here`, `internal`, or channel and chat.
+
+    Another message that is answered there makes no other place.
+    """
     if target is None:
         return "internal"
-    if here is not None and (target.channel, target.account_id, target.peer) == (
-        here.channel,
-        here.account_id,
-        here.peer,
-    ):
+    if here is not None and replace(target, reply_to_id=here.reply_to_id) == here:
         return "here"
     return f"{target.channel} · {target.peer.kind}:{target.peer.id}"
 

@@ -78,9 +78,10 @@ async def test_messages_of_a_chat_are_queued_in_the_order_they_were_written(
     events = [writer(router).event(str(number)) for number in range(50)]
     await router.publish(*events)
     await router.settled()
-    assert [run.body.inputs[0].text for run in await router.runs()] == [
-        str(number) for number in range(50)
-    ]
+    rows = await router.rows(
+        "SELECT body->'inputs'->0->>'text' AS text FROM scheduler.run ORDER BY seq"
+    )
+    assert [row["text"] for row in rows] == [str(number) for number in range(50)]
 
 
 async def test_chats_whose_ids_differ_in_case_have_sessions_of_their_own(router: Router) -> None:
@@ -139,7 +140,8 @@ async def test_each_message_of_a_backlog_is_judged_by_the_one_before_it(router: 
     events = [ada.event(str(hour), received_at=MONDAY + timedelta(hours=hour)) for hour in hours]
     await router.publish(*events)
     await router.settled()
-    ids = [run.body.session_id for run in await router.runs()]
+    made = {run.body.inputs[0].text: run.body.session_id for run in await router.runs()}
+    ids = [made[str(hour)] for hour in hours]
     assert ids[0] == ids[1]
     assert ids[2] == ids[3]
     assert len(set(ids)) == 3

@@ -99,7 +99,7 @@ async def test_messages_written_meanwhile_are_queued_once_in_order_in_their_sess
         await router.settled()
         rows = await router.rows(
             "SELECT body->'inputs'->0->>'text' AS text, body->>'session_id' AS id "
-            "FROM scheduler.run ORDER BY id"
+            "FROM scheduler.run ORDER BY seq"
         )
     assert [row["text"] for row in rows] == [str(number) for number in range(5)]
     assert {row["id"] for row in rows} == {str(before["session_id"])}

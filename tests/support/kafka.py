@@ -79,16 +79,11 @@ class Broker:
 
     async def restart(self) -> None:
         """Start it, after any stop; returns when it answers."""
-        with (self._folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._folder / "server.properties")),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        process = self._start()
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while not await self._answers():
-                    assert self._process.poll() is None, self._last_words()
+                    assert process.poll() is None, self._last_words()
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(self._last_words()) from None
@@ -110,6 +105,15 @@ class Broker:
         """SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._folder / "server.properties")),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self._process
 
     async def _stop(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -122,6 +122,9 @@ def parse_html(source: str) -> tuple[str, list[Entity]]:
             opened.append(tag)
     if opened:
         raise _unparsable(f"Can't find end tag corresponding to start tag {opened[-1].name}")
+    for entity in shown.entities:
+        if entity["type"] == "code":
+            entity.pop("language", None)
     entities = sorted(shown.entities, key=lambda entity: (entity["offset"], -entity["length"]))
     return "".join(shown.parts), entities
 
