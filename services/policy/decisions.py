@@ -17,14 +17,13 @@ class PolicyServicer(policy_service_pb2_grpc.PolicyServiceServicer):
     """Decisions over gRPC."""
 
     def __init__(self, database: Database) -> None:
-        self._engine = database.engine
+        self._pool = database.queue
 
     async def Decide(self, request: pb.DecideRequest, context: Any) -> pb.DecideResponse:
         """Whether an Agent may carry out a run now."""
         namespace = parse_namespace(request.namespace)
-        async with self._engine.connect() as conn:
-            agent = await agents.get(conn, namespace, AgentId(request.agent_id))
-            default_model = await agents.default_model(conn, namespace)
+        async with self._pool.acquire() as conn:
+            agent, default_model = await agents.for_run(conn, namespace, AgentId(request.agent_id))
         decision = policy.decide_run(
             agent,
             request.agent_id,
@@ -44,9 +43,8 @@ class PolicyServicer(policy_service_pb2_grpc.PolicyServiceServicer):
     async def Preflight(self, request: pb.PreflightRequest, context: Any) -> pb.PreflightResponse:
         """What stands in the way of a task."""
         namespace = parse_namespace(request.namespace)
-        async with self._engine.connect() as conn:
-            agent = await agents.get(conn, namespace, AgentId(request.agent_id))
-            default_model = await agents.default_model(conn, namespace)
+        async with self._pool.acquire() as conn:
+            agent, default_model = await agents.for_run(conn, namespace, AgentId(request.agent_id))
         findings, model = policy.preflight(
             agent,
             request.agent_id,

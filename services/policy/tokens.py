@@ -23,6 +23,7 @@ class TokenServicer(policy_service_pb2_grpc.TokenServiceServicer):
 
     def __init__(self, database: Database) -> None:
         self._engine = database.engine
+        self._pool = database.queue
 
     async def CreateToken(
         self, request: pb.CreateTokenRequest, context: Any
@@ -62,7 +63,7 @@ class TokenServicer(policy_service_pb2_grpc.TokenServiceServicer):
         self, request: pb.AuthenticateRequest, context: Any
     ) -> pb.AuthenticateResponse:
         """Who a secret stands for."""
-        async with self._engine.connect() as conn:
+        async with self._pool.acquire() as conn:
             caller = await tokens.caller_of(conn, request.secret)
         if caller is None:
             raise Unauthenticated(

@@ -185,3 +185,22 @@ async def test_a_name_that_other_sessions_use_too_means_ones_own(
     theirs = (await tasks_of(router))[1].name.rpartition("/")[2]
     assert "means several tasks" in said
     assert theirs not in said
+
+
+async def test_many_chats_of_one_session_make_and_run_tasks_at_once(router: Router) -> None:
+    # Each asks the scheduler, which asks the router for the one session that all of them share:
+    # a command that held its row, or a connection, meanwhile would wait for itself.
+    chats = [writer(router, str(number)) for number in range(40)]
+    made = [
+        chat.event(f"/task new manual --mode no-model Tick{number}: tick")
+        for number, chat in enumerate(chats)
+    ]
+    await router.publish(*made)
+    for event in made:
+        assert (await router.replied(event)).text.startswith("Created **Tick")
+    await router.publish(
+        *(chat.event(f"/task run Tick{number}") for number, chat in enumerate(chats))
+    )
+    await router.settled()
+    assert len(await router.runs()) == 40
+    assert len(await tasks_of(router)) == 40

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback whose answer may also be none: for vendors that hang up or fall silent.
+"""An HTTP server on loopback whose answer may also be none: for vendors that hang up.
 
 Decides nothing about what is answered. A caller that hangs up ends the work on its call.
 """

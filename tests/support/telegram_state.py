@@ -7,7 +7,7 @@ A bot has chats of its own: what one bot is sent, another does not see.
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -48,7 +48,7 @@ class Fault:
     """A call that goes wrong, `times` times, or until faults are cleared where that is zero.
 
     The kinds: `flood` is 429 with `retry_after_s`; `error` a failure in the server's own JSON,
-    `gateway` a proxy's page, both with `status`; `drop` closes the connection, `hang` keeps it
+    `gateway` a proxy's page, with `status`; `drop` closes the connection, `hang` keeps it
     silent, both before anything is done, and both after it with `accept-`; `slow` answers after
     `delay_s`. An empty method or no chat means any.
     """
@@ -57,7 +57,7 @@ class Fault:
     method: str = ""
     chat_id: int | None = None
     times: int = 1
-    status: int = 502
+    status: int = 0
     retry_after_s: int = 1
     delay_s: float = 0.0
     met: int = 0
@@ -119,9 +119,13 @@ class Webhook:
     url: str
     secret_token: str
     max_connections: int
+    connections: asyncio.Semaphore = field(init=False)
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     last_error: str = ""
     last_error_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.connections = asyncio.Semaphore(self.max_connections)
 
 
 @dataclass(slots=True)
@@ -159,6 +163,7 @@ class Bot:
     token: str
     username: str
     name: str
+    on_update: Callable[["Bot"], None]
     is_revoked: bool = False
     chats: dict[int, Chat] = field(default_factory=dict)
     pending: list[Update] = field(default_factory=list)
@@ -170,7 +175,6 @@ class Bot:
     sent: list[Sent] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     cleared: asyncio.Event = field(default_factory=asyncio.Event)
     next_update_id: int = FIRST_UPDATE_ID
 
@@ -246,8 +250,8 @@ class Bot:
         if kind in self.kinds:
             self.next_update_id += 1
             self.pending.append(Update(update_id, kind, chat_id, content))
-            self.changed.set()
             self.wake_poll()
+            self.on_update(self)
         return update_id
 
     def migrate(self, chat_id: int, new_id: int) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fased.core.agents import Agent, AgentDefinition
 from fased.core.names import AgentId, Namespace
 from fased.store import codec
+from fased.store.database import Connection
 from fased.store.tables.policy import agent, agent_revision, namespace_default
 
 
@@ -20,6 +21,33 @@ async def get(
     query = select(agent).where(agent.c.namespace == namespace, agent.c.id == agent_id)
     row = (await conn.execute(query.with_for_update() if lock else query)).one_or_none()
     return None if row is None else _agent(row)
+
+
+async def for_run(
+    conn: Connection, namespace: Namespace, agent_id: AgentId
+) -> tuple[Agent | None, str]:
+    """One Agent and the namespace's default model, in one round trip: every run asks for both."""
+    row = await conn.fetchrow(
+        """SELECT a.namespace, a.id, a.revision, a.definition, a.managed_by, a.created_at,
+                  a.updated_at, d.model AS default_model
+             FROM (VALUES ($1::text, $2::text)) AS asked(namespace, id)
+             LEFT JOIN policy.agent a ON a.namespace = asked.namespace AND a.id = asked.id
+             LEFT JOIN policy.namespace_default d ON d.namespace = asked.namespace""",
+        namespace,
+        agent_id,
+    )
+    if row["id"] is None:
+        return None, row["default_model"] or ""
+    found = Agent(
+        namespace=Namespace(row["namespace"]),
+        id=AgentId(row["id"]),
+        definition=codec.load(AgentDefinition, row["definition"]),
+        revision=row["revision"],
+        managed_by=row["managed_by"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+    return found, row["default_model"] or ""
 
 
 async def list_after(

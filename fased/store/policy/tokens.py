@@ -4,13 +4,14 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fased.core.access import Caller, Role
 from fased.core.names import Namespace
 from fased.core.tokens import Token
+from fased.store.database import Connection
 from fased.store.tables.policy import token
 
 
@@ -41,20 +42,17 @@ async def ensure(conn: AsyncConnection, new: Token, secret: str) -> None:
     )
 
 
-async def caller_of(conn: AsyncConnection, secret: str) -> Caller | None:
+async def caller_of(conn: Connection, secret: str) -> Caller | None:
     """Who a secret stands for; None when nobody, or no longer. By the unique hash."""
-    row = (
-        await conn.execute(
-            select(token).where(
-                token.c.secret_hash == hash_of(secret),
-                token.c.revoked_at.is_(None),
-                or_(token.c.expires_at.is_(None), token.c.expires_at > func.public.fased_now()),
-            )
-        )
-    ).one_or_none()
+    row = await conn.fetchrow(
+        """SELECT namespace, id, role, namespaces FROM policy.token
+            WHERE secret_hash = $1 AND revoked_at IS NULL
+              AND (expires_at IS NULL OR expires_at > public.fased_now())""",
+        hash_of(secret),
+    )
     if row is None:
         return None
-    return Caller(f"{row.namespace}/{row.id}", Role(row.role), tuple(row.namespaces))
+    return Caller(f"{row['namespace']}/{row['id']}", Role(row["role"]), tuple(row["namespaces"]))
 
 
 async def list_all(conn: AsyncConnection, namespace: Namespace) -> list[Token]:
