@@ -4,6 +4,7 @@ Decides which module serves which words and the exit code. Modules are imported 
 called for, so that help and the offline helpers start without gRPC.
 """
 
+import asyncio
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
@@ -122,6 +123,32 @@ def up(
 
     folder = state_dir or Path.home() / ".fased"
     one_process.up(one_process.Options(folder.expanduser(), host=host, port=port))
+
+
+@app.command()
+def migrate(
+    database_url: Annotated[
+        str, typer.Option(envvar="FASED_DATABASE_URL", help="postgresql://user@host:port/database")
+    ],
+    kafka_bootstrap: Annotated[
+        str, typer.Option(envvar="FASED_KAFKA_BOOTSTRAP", help="Brokers as host:port, by commas.")
+    ] = "",
+    kafka_replicas: Annotated[
+        int, typer.Option(envvar="FASED_KAFKA_REPLICAS", min=1, help="Copies of each partition.")
+    ] = 1,
+) -> None:
+    """Make a database's schemas and a broker's topics what this version needs.
+
+    Safe to repeat, and safe beside the version that runs.
+
+    \b
+    Examples:
+      fased migrate --database-url postgresql://fased@db/fased
+      fased migrate --database-url postgresql://fased@db/fased --kafka-bootstrap kafka:9092
+    """
+    from cli import migrate as migration
+
+    asyncio.run(migration.run(database_url, kafka_bootstrap, kafka_replicas))
 
 
 @app.command()

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-from opentelemetry import trace
 
 from cli import config_file, postgres, postgres_home, statefolder
 from cli.config_file import ConfigFile
+from fased.alone import traced
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.api.types.v1 import access_pb2
@@ -35,7 +35,7 @@ from fased.settings import SERVICES
 from fased.store import migrate
 from fased.store.database import open_database
 from fased.store.notify import open_hints
-from fased.telemetry import logging, tracing
+from fased.telemetry import logging
 from services.channels import service as channels
 from services.executor import service as executor
 from services.executor.settings import Settings as ExecutorSettings
@@ -85,7 +85,7 @@ async def _run(options: Options, started_at: float) -> bool:
     with statefolder.locked(options.state_dir) as folder:
         async with (
             stopping_on_signals(stop),
-            _tracing(),
+            traced("fased", os.environ.get("FASED_OTLP_ENDPOINT", "")),
             postgres.running(folder, system_dir=_system_dir()) as server,
         ):
             _restart_on_hangup(restart, stop)
@@ -214,18 +214,6 @@ async def _client(listen: str, service_token: str) -> AsyncIterator[grpc.aio.Cha
         yield channel
     finally:
         await client.close()
-
-
-@asynccontextmanager
-async def _tracing() -> AsyncIterator[None]:
-    endpoint = os.environ.get("FASED_OTLP_ENDPOINT", "")
-    exporter = tracing.otlp_exporter(endpoint) if endpoint else None
-    provider = tracing.provider("fased", version="", exporter=exporter)
-    trace.set_tracer_provider(provider)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(provider.shutdown)
 
 
 @contextmanager

@@ -25,8 +25,16 @@ class SharedSettings(BaseSettings):
     listen: str = Field(
         default="[::]:50051", description="Where this service's gRPC server listens."
     )
-    health_listen: str = Field(
-        default="[::]:9090", description="Where Prometheus metrics are served."
+    metrics_listen: str = Field(
+        default="0.0.0.0:9090", description="Where Prometheus metrics are served."
+    )
+    kafka_bootstrap: str = Field(
+        default="",
+        description="Kafka brokers as host:port, by commas; empty: the bus is a log in PostgreSQL.",
+    )
+    kafka_instance_id: str = Field(
+        default="",
+        description="Another in each process makes its consumers static; empty: they are not.",
     )
     drain_s: float = Field(
         default=0.0, ge=0, description="Seconds between NOT_SERVING and the end of consuming."

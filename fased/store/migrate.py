@@ -5,8 +5,12 @@ import sys
 from importlib import resources
 
 import asyncpg
+import structlog
 
+from fased.core.errors import FailedPrecondition
 from fased.store import database
+
+logger = structlog.get_logger(__name__)
 
 _VERSIONS = "fased.store.migrations.versions"
 
@@ -33,7 +37,7 @@ async def upgrade(url: str) -> bool:
     """Bring the database at `url` to the head revision; says whether anything was to do.
 
     Alembic runs in a process of its own: it is only needed here, and would stay in memory.
-    Raises RuntimeError with Alembic's own last words.
+    Raises FailedPrecondition with Alembic's own last words.
     """
     if await current_revision(url) == head_revision():
         return False
@@ -43,5 +47,9 @@ async def upgrade(url: str) -> bool:
     )  # fmt: skip
     _, stderr = await process.communicate()
     if process.returncode:
-        raise RuntimeError(f"migration failed: {stderr.decode(errors='replace').strip()[-2000:]}")
+        last_words = stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        logger.error("migration_failed", output=stderr.decode(errors="replace")[-4000:])
+        raise FailedPrecondition(
+            f"the database could not be migrated: {last_words[:300]}", reason="MIGRATION_FAILED"
+        )
     return True

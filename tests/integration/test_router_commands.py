@@ -82,10 +82,10 @@ async def test_chats_with_the_same_id_elsewhere_are_not_switched(ada: Writer) ->
         writer(ada.router, "123", kind=PeerKind.GROUP),
     ]
     for other in others:
-        await other.command("/agent switch main")
-    await ada.command("/agent switch coding")
-    assert [(await other.write()).body.agent_id for other in others] == ["main"] * 3
-    assert (await ada.write()).body.agent_id == "coding"
+        await other.command("/agent switch coding")
+    await ada.command("/agent switch main")
+    assert [(await other.write()).body.agent_id for other in others] == ["coding"] * 3
+    assert (await ada.write()).body.agent_id == "main"
 
 
 @pytest.mark.parametrize("target", ["nobody", "???"])

@@ -25,7 +25,6 @@ ACTIONS = frozenset(
     + ("upload_document", "choose_sticker", "find_location")
     + ("record_video_note", "upload_video_note")
 )
-)
 
 _SECRET_TOKEN = re.compile(r"[\w-]{0,256}", re.ASCII)
 
