@@ -38,6 +38,7 @@ run: setup ## Run everything in one process; state in ~/.fased or FASED_STATE_DI
 .PHONY: test
 test: $(DEV) ## Run all tests
 	@scripts/ensure-chromium.sh
+	@scripts/ensure-kafka.sh
 	@$(PYTHON) -m pytest $(ARGS)
 
 .PHONY: test-unit
@@ -46,10 +47,12 @@ test-unit: $(DEV) ## Test what decides: no IO, seconds
 
 .PHONY: test-contract
 test-contract: $(DEV) ## Test every implementation of a port by its one suite
+	@scripts/ensure-kafka.sh
 	@$(PYTHON) -m pytest tests/contract $(ARGS)
 
 .PHONY: test-integration
 test-integration: $(DEV) ## Test one service on real servers
+	@scripts/ensure-kafka.sh
 	@$(PYTHON) -m pytest tests/integration $(ARGS)
 
 .PHONY: test-faults

@@ -29,13 +29,15 @@ logger = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How long things wait. The broker gives a member's partitions to others after `session_s`
-    without a heartbeat, and waits `rebalance_s` for each member when the group changes.
+    without a heartbeat, and waits `rebalance_s` for each member when the group changes; a member
+    hears of that at its next heartbeat.
 
     `drain_s` is what a member takes of that to finish its batches. A member that reads nothing for
     `stall_s` although the broker answers and records wait is replaced by a new one.
     """
 
     session_s: float = 10.0
+    heartbeat_s: float = 1.0
     rebalance_s: float = 10.0
     drain_s: float = 5.0
     publish_s: float = 10.0
@@ -59,7 +61,7 @@ class Link:
 
     `instance_id`, such as the ordinal of a StatefulSet's pod, makes a member static: restarted
     within `session_s` it has its partitions back without a rebalance, and one that is gone for good
-    is missed only after that.
+    is missed only after that. A static process is in a group once.
     """
 
     bootstrap: str

@@ -192,7 +192,7 @@ class KafkaConsumer:
             group_id=self._group,
             group_instance_id=self._link.instance_id,
             session_timeout_ms=round(timing.session_s * 1000),
-            heartbeat_interval_ms=round(timing.session_s * 1000 / 3),
+            heartbeat_interval_ms=round(timing.heartbeat_s * 1000),
             rebalance_timeout_ms=round(timing.rebalance_s * 1000),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),

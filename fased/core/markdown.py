@@ -216,13 +216,14 @@ class _Writer:
     def close_link(self, token: Token) -> None:
         link = self._opened[-1]
         shown = "".join(self._parts[link.part :])
-        is_web = _WEB_ADDRESS.match(link.address) is not None
+        # A link inside a link (a picture that is one) has no span to carry its address.
+        is_carried = link.slot is not None and _WEB_ADDRESS.match(link.address) is not None
         if not shown:
-            self._write_text(link.title or link.address)
-        self._close(link.address if is_web else None)
-        if shown and not is_web and link.address not in (shown, f"mailto:{shown}"):
-            self._write_text(f" ({link.address})" if link.address else "")
-        if shown and link.title:
+            self._write_text(link.address)
+        self._close(link.address if is_carried else None)
+        if shown and not is_carried and link.address not in ("", shown, f"mailto:{shown}"):
+            self._write_text(f" ({link.address})")
+        if link.title:
             self._write_text(f" ({link.title})")
 
     def write_image(self, token: Token) -> None:

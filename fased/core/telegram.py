@@ -12,8 +12,16 @@ from enum import StrEnum
 
 from fased.core import fields
 from fased.core.errors import InvalidArgument
-from fased.core.messages import InboundEvent, Peer, PeerKind, ReplyTo, Sender, Target
-from fased.core.messages import Thread, ThreadKind
+from fased.core.messages import (
+    InboundEvent,
+    Peer,
+    PeerKind,
+    ReplyTo,
+    Sender,
+    Target,
+    Thread,
+    ThreadKind,
+)
 from fased.core.names import AccountId, ChannelId, Namespace
 
 CHANNEL = ChannelId("telegram")
@@ -182,7 +190,9 @@ def _message(update_id: int, message: _Fields, path: str, bot: BotIdentity) -> U
     is_ours = command is not None and command["bot"].lower() == bot.username.lower()
     if command is not None and not is_ours:
         return Skipped(update_id, SkipReason.FOR_ANOTHER_BOT)
-    mentions = tuple(_mentions(message, text, part, path, bot))
+    mentions = tuple(dict.fromkeys(_mentions(message, text, part, path, bot)))
+    if is_ours and bot.id not in mentions:
+        mentions = (bot.id, *mentions)
     replied_id, reply_to = _reply_to(message, path)
     return Arrived(
         update_id=update_id,
@@ -194,7 +204,7 @@ def _message(update_id: int, message: _Fields, path: str, bot: BotIdentity) -> U
         sent_at=_sent_at(message, path),
         reply_to=reply_to,
         mentions=mentions,
-        mentions_bot=is_ours or bot.id in mentions,
+        mentions_bot=bot.id in mentions,
         replies_to_bot=replied_id == bot.id,
         is_from_bot=is_from_bot,
     )

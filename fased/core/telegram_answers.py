@@ -30,7 +30,7 @@ class AnswerKind(StrEnum):
     MIGRATED = "migrated"
     PERMANENT = "permanent"
     CONFLICT = "conflict"
-    TOKEN_REFUSED = "token_refused"  # noqa: S105
+    TOKEN_REFUSED = "token_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,14 @@ _PERMANENT: tuple[tuple[str, str, str], ...] = (
     ("message is too long", "MESSAGE_TOO_LONG", "The message is too long."),
     ("message text is empty", "MESSAGE_EMPTY", "The message shows nothing."),
 )
-_FORMATTING = ("can't parse entities", "can't parse message text", "unsupported parse_mode")
+_FORMATTING = (
+    "can't parse entities",
+    "can't parse message text",
+    "unsupported parse_mode",
+    "entity_",
+)
+# Said of a call that was passed on, or begun: it may have been carried out all the same.
+_AMBIGUOUS = frozenset({502, 504})
 _CLASS_OF_ERROR = re.compile(r"\A(?:bad request|forbidden|conflict|unauthorized): ", re.IGNORECASE)
 _ASKED_WAIT = re.compile(r"retry after (\d{1,9})")
 
@@ -81,8 +88,7 @@ _ASKED_WAIT = re.compile(r"retry after (\d{1,9})")
 def classify(status: int, body: object) -> Answer:
     """What an HTTP answer means; `body` is its decoded JSON, None where it was none.
 
-    Only the Bot API's own word counts: from a proxy before it, an error of the server's side says
-    nothing of what became of the call.
+    A page that is none of the Bot API's comes from whatever is before it.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get("ok"), bool):
         return _foreign(status)
@@ -119,7 +125,7 @@ def _foreign(status: int) -> Answer:
             "NOT_A_BOT_API",
             f"What answers there is no Bot API (HTTP {status}). Check the base URL.",
         )
-    return unanswered(f"HTTP {status}", was_written=True)
+    return _server_error(status, "")
 
 
 def _refusal(code: int, description: str, parameters: Mapping[str, object]) -> Answer:
@@ -144,9 +150,15 @@ def _refusal(code: int, description: str, parameters: Mapping[str, object]) -> A
         case 409:
             return _conflict(description)
         case _ if code >= 500:
-            return Answer(AnswerKind.TRANSIENT, "SERVER_ERROR", f"Telegram failed ({code}).")
+            return _server_error(code, description)
         case _:
             return _refused_message(description)
+
+
+def _server_error(code: int, description: str) -> Answer:
+    if 500 <= code < 600 and code not in _AMBIGUOUS and "aborted" not in description.lower():
+        return Answer(AnswerKind.TRANSIENT, "SERVER_ERROR", f"Telegram failed ({code}).")
+    return unanswered(f"HTTP {code}", was_written=True)
 
 
 def _flood(description: str, parameters: Mapping[str, object]) -> Answer:

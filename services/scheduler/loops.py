@@ -17,7 +17,7 @@ from fased.core.errors import FasedError
 from fased.core.firing import Disable
 from fased.core.tasks import FAILURES_TO_DISABLE
 from fased.process import Host
-from fased.store import notify, tasks, transient
+from fased.store import answers, notify, tasks, transient
 from fased.store.queue import delay, fire, park, partitions, recover, sweep
 from services.scheduler import hints
 from services.scheduler.announce import announce, disabled
@@ -139,6 +139,7 @@ class Loops:
             await _drained(lambda: sweep.prune_lanes(conn, LANE_IDLE))
             await _drained(lambda: sweep.prune_workers(conn, WORKER_GONE))
             await _drained(lambda: sweep.prune_keys(conn, keys))
+            await _drained(lambda: answers.prune(conn, keys))
             await _drained(lambda: sweep.prune_checkpoints(conn, history))
             await _drained(lambda: sweep.prune_deliveries(conn, history))
         return 0.0

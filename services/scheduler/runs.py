@@ -19,7 +19,7 @@ from fased.core.names import (
 from fased.core.queue import RunCursor
 from fased.process import Host
 from fased.rpc import paging
-from fased.store import run_deliveries, tasks
+from fased.store import answers, run_deliveries, tasks
 from fased.store.database import Connection
 from fased.store.queue import cancel, checkpoints, history, recover, retry
 from fased.wire.run_views import RUNS, run_to_pb
@@ -72,7 +72,7 @@ class RunServicer(scheduler_service_pb2_grpc.RunServiceServicer):
         async def end(conn: Connection, namespace: Namespace, run_id: RunId) -> None:
             await cancel.cancel(conn, namespace, run_id, announce)
 
-        return pb.CancelRunResponse(run=await self._change(request.name, end))
+        return pb.CancelRunResponse(run=await self._change(request, end))
 
     async def CancelSessionRuns(
         self, request: pb.CancelSessionRunsRequest, context: Any
@@ -87,13 +87,17 @@ class RunServicer(scheduler_service_pb2_grpc.RunServiceServicer):
                 metadata={"field": "session_key"},
             )
         async with transaction(self._pool) as conn:
+            if (first := await answers.claim(conn, namespace, request.request_id)) is not None:
+                return pb.CancelSessionRunsResponse.FromString(first)
             count = await cancel.cancel_session(conn, namespace, key, announce)
+            answer = pb.CancelSessionRunsResponse(count=count)
+            await answers.keep(conn, namespace, request.request_id, answer.SerializeToString())
         hints.runs_changed(self._hints)
-        return pb.CancelSessionRunsResponse(count=count)
+        return answer
 
     async def RetryRun(self, request: pb.RetryRunRequest, context: Any) -> pb.RetryRunResponse:
         """Run an ended run again under its number, keeping what its finished steps left."""
-        return pb.RetryRunResponse(run=await self._change(request.name, retry.retry))
+        return pb.RetryRunResponse(run=await self._change(request, retry.retry))
 
     async def ClearStaleRun(
         self, request: pb.ClearStaleRunRequest, context: Any
@@ -103,7 +107,7 @@ class RunServicer(scheduler_service_pb2_grpc.RunServiceServicer):
         async def clear(conn: Connection, namespace: Namespace, run_id: RunId) -> None:
             await recover.clear_stale(conn, namespace, run_id, announce)
 
-        return pb.ClearStaleRunResponse(run=await self._change(request.name, clear))
+        return pb.ClearStaleRunResponse(run=await self._change(request, clear))
 
     async def GetQueueStatus(
         self, request: pb.GetQueueStatusRequest, context: Any
@@ -125,15 +129,23 @@ class RunServicer(scheduler_service_pb2_grpc.RunServiceServicer):
         )
 
     async def _change(
-        self, name: str, change: Callable[[Connection, Namespace, RunId], Awaitable[None]]
+        self,
+        request: pb.CancelRunRequest | pb.RetryRunRequest | pb.ClearStaleRunRequest,
+        change: Callable[[Connection, Namespace, RunId], Awaitable[None]],
     ) -> run_pb2.Run:
-        """Change a run in one transaction; answers with it as it is then."""
-        namespace, run_id = _run_name(name)
+        """Change a run in one transaction; answers with it as it is then.
+
+        A repeated request changes nothing, and is answered as the first was.
+        """
+        namespace, run_id = _run_name(request.name)
         async with transaction(self._pool) as conn:
+            if (first := await answers.claim(conn, namespace, request.request_id)) is not None:
+                return run_pb2.Run.FromString(first)
             await change(conn, namespace, run_id)
-            view = await history.get(conn, namespace, run_id)
+            run = run_to_pb(await history.get(conn, namespace, run_id))
+            await answers.keep(conn, namespace, request.request_id, run.SerializeToString())
         hints.runs_changed(self._hints)
-        return run_to_pb(view)
+        return run
 
 
 def _run_name(name: str) -> tuple[Namespace, RunId]:

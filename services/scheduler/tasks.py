@@ -31,13 +31,13 @@ from fased.core.runs import NewRun, RunClass, Trigger
 from fased.core.tasks import Task, TaskState
 from fased.process import Host
 from fased.rpc import paging
-from fased.store import tasks
+from fased.store import answers, tasks
 from fased.store.database import Connection
 from fased.store.queue import cancel, enqueue, history, workers
 from fased.wire.findings import finding_from_pb
 from fased.wire.messages import target_from_pb
 from fased.wire.run_views import run_to_pb
-from fased.wire.tasks import TASKS, definition_from_pb, task_to_pb, trigger_from_pb
+from fased.wire.tasks import TASKS, definition_from_pb, task_from_pb, task_to_pb, trigger_from_pb
 from fased.wire.times import from_timestamp, to_timestamp
 from services.scheduler import hints, zone_data
 from services.scheduler.announce import announce
@@ -112,7 +112,8 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
             await tasks.remove(conn, task)
             await cancel.cancel_task(conn, task.namespace, task.id, announce)
 
-        return pb.DeleteTaskResponse(task=task_to_pb(await self._edit(request.name, remove)))
+        edited = await self._edit(request.name, remove, request.request_id)
+        return pb.DeleteTaskResponse(task=task_to_pb(edited))
 
     async def PauseTask(self, request: pb.PauseTaskRequest, context: Any) -> pb.PauseTaskResponse:
         """Stop a task from firing; its live runs go on."""
@@ -122,7 +123,8 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
             if task.state is not TaskState.PAUSED:
                 await tasks.set_state(conn, task, TaskState.PAUSED)
 
-        return pb.PauseTaskResponse(task=task_to_pb(await self._edit(request.name, pause)))
+        edited = await self._edit(request.name, pause, request.request_id)
+        return pb.PauseTaskResponse(task=task_to_pb(edited))
 
     async def ResumeTask(
         self, request: pb.ResumeTaskRequest, context: Any
@@ -142,7 +144,8 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
             await tasks.set_state(conn, task, after.state, why=why, next_at=after.next_at)
             await tasks.forget_failures(conn, task)
 
-        return pb.ResumeTaskResponse(task=task_to_pb(await self._edit(request.name, resume)))
+        edited = await self._edit(request.name, resume, request.request_id)
+        return pb.ResumeTaskResponse(task=task_to_pb(edited))
 
     async def RunTask(self, request: pb.RunTaskRequest, context: Any) -> pb.RunTaskResponse:
         """Make a run now; a repeat answers with the first one."""
@@ -189,15 +192,23 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
         async with transaction(self._pool) as conn:
             return await _by_ref(conn, namespace, ref)
 
-    async def _edit(self, name: str, edit: Edit) -> Task:
-        """Change a locked task in one transaction; answers with it as it is then, or was."""
+    async def _edit(self, name: str, edit: Edit, request_id: str = "") -> Task:
+        """Change a locked task in one transaction; answers with it as it is then, or was.
+
+        A repeated request changes nothing, and is answered as the first was.
+        """
         namespace, ref = parse_resource_name(name, TASKS)
+        request_id = _request_id(request_id)
         async with transaction(self._pool) as conn:
+            if (first := await answers.claim(conn, namespace, request_id)) is not None:
+                return task_from_pb(task_pb2.Task.FromString(first))
             found = await _by_ref(conn, namespace, ref)
             task = await tasks.lock(conn, namespace, found.id)
             task = task_edits.the_one(ref, [task] if task else [])
             await edit(conn, task)
             changed = await tasks.get(conn, namespace, task.id) or task
+            kept = task_to_pb(changed).SerializeToString()
+            await answers.keep(conn, namespace, request_id, kept)
         self._hints.send(hints.TASKS_DUE)
         hints.runs_changed(self._hints)
         return changed

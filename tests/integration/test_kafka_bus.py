@@ -63,20 +63,20 @@ async def test_a_static_member_that_comes_back_has_its_partitions_at_once(place:
 
 
 async def test_static_members_keep_their_shares_while_one_is_away(place: Place) -> None:
-    async with open_bus(place, LONG, instance_id="stays") as staying:
-        async with staying.consumer(place.group, [place.topic]) as member:
+    async with (
+        open_bus(place, LONG, instance_id="stays") as staying,
+        staying.consumer(place.group, [place.topic]) as member,
+    ):
+        generations = []
+        for _ in range(3):
             async with (
                 open_bus(place, LONG, instance_id="leaves") as leaving,
                 leaving.consumer(place.group, [place.topic]) as other,
             ):
                 await until(lambda: len(member.progress().read_to) == PARTITIONS / 2)
                 await until(lambda: len(other.progress().read_to) == PARTITIONS / 2)
-            async with (
-                open_bus(place, LONG, instance_id="leaves") as leaving,
-                leaving.consumer(place.group, [place.topic]) as other,
-            ):
-                await until(lambda: len(other.progress().read_to) == PARTITIONS / 2)
-                assert len(member.progress().read_to) == PARTITIONS / 2
+            generations.append(member._generation)
+        assert len(set(generations)) == 1
 
 
 async def test_a_member_that_is_alive_and_reads_nothing_is_replaced(place: Place) -> None:
@@ -86,15 +86,18 @@ async def test_a_member_that_is_alive_and_reads_nothing_is_replaced(place: Place
         open_bus(place, timing) as bus,
         bus.consumer(place.group, [place.topic]) as member,
     ):
-        await bus.publish([record(place, "key", "one")])
-        batch = await member.next_batch()
-        await member.commit(batch, batch.next_offset)
-        member.finish(batch)
-        assert member._member is not None
-        member._member._fetcher._fetch_task.cancel()
-        await bus.publish([record(place, "key", "two")])
-        batch = await member.next_batch()
-        assert [got.value for got in batch.records] == [b"two"]
+        seen: list[bytes] = []
+        for value in ("one", "two", "three"):
+            await bus.publish([record(place, "key", value)])
+            batch = await member.next_batch()
+            seen.extend(got.value for got in batch.records)
+            await member.commit(batch, batch.next_offset)
+            member.finish(batch)
+            # As aiokafka's issue 1154 has it: what is on its way arrives, and nothing after that.
+            assert member._member is not None
+            if value == "one":
+                member._member._fetcher._fetch_task.cancel()
+        assert seen == [b"one", b"two", b"three"]
     assert replaced._value.get() == 1
 
 

@@ -111,6 +111,19 @@ async def test_a_stop_ends_the_runs_of_one_session(scheduler: Scheduler, worker:
     assert (await scheduler.runs.CancelSessionRuns(elsewhere)).count == 0
 
 
+async def test_a_repeated_request_to_retry_or_stop_is_answered_as_the_first_was(
+    scheduler: Scheduler, worker: str
+) -> None:
+    run_id = await ended(scheduler, worker, outcome="failed", reason="X", message="It broke.")
+    request = pb.RetryRunRequest(name=name_of(run_id), request_id=str(uuid.uuid4()))
+    first = await scheduler.runs.RetryRun(request)
+    assert await scheduler.runs.RetryRun(request) == first
+    stop = pb.CancelSessionRunsRequest(
+        parent=PARENT, session_key=first.run.body.session_key, request_id=str(uuid.uuid4())
+    )
+    assert [(await scheduler.runs.CancelSessionRuns(stop)).count for _ in range(2)] == [1, 1]
+
+
 async def test_a_failed_run_is_retried_under_its_number_with_its_checkpoints(
     scheduler: Scheduler, worker: str
 ) -> None:

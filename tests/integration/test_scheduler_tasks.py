@@ -240,6 +240,15 @@ async def test_a_deleted_task_takes_its_live_runs_along_and_leaves_its_history(
     assert [(each.run_id, each.state) for each in listed.runs] == [(run.run_id, "cancelled")]
 
 
+async def test_a_repeated_removal_is_answered_as_the_first_was(scheduler: Scheduler) -> None:
+    task = await create(scheduler, draft("every", "1h"))
+    request = pb.DeleteTaskRequest(name=task.name, request_id=str(uuid.uuid4()))
+    first = await scheduler.tasks.DeleteTask(request)
+    assert await scheduler.tasks.DeleteTask(request) == first
+    with pytest.raises(errors.NotFound):
+        await scheduler.tasks.DeleteTask(pb.DeleteTaskRequest(name=task.name))
+
+
 async def test_a_task_that_a_file_defines_is_not_removed_by_a_command(
     scheduler: Scheduler,
 ) -> None:

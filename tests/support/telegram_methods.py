@@ -21,9 +21,19 @@ WEBHOOK_ACTIVE = (
     "use deleteWebhook to delete the webhook first"
 )
 ACTIONS = frozenset(
-    ("typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice")
-    + ("upload_document", "choose_sticker", "find_location")
-    + ("record_video_note", "upload_video_note")
+    {
+        "typing",
+        "upload_photo",
+        "record_video",
+        "upload_video",
+        "record_voice",
+        "upload_voice",
+        "upload_document",
+        "choose_sticker",
+        "find_location",
+        "record_video_note",
+        "upload_video_note",
+    }
 )
 
 _SECRET_TOKEN = re.compile(r"[\w-]{0,256}", re.ASCII)

@@ -15,8 +15,26 @@ from typing import Any
 
 import httpx2 as httpx
 
+from tests.support.postgres import remove_database, temporary_folder
+
 START_TIMEOUT_S = 60.0
+# Nothing listens there, so no Ollama of this machine takes part.
+NO_OLLAMA = {"OLLAMA_HOST": "127.0.0.1:9"}
 _BARE = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
+
+
+@asynccontextmanager
+async def running_up(**environment: str) -> AsyncIterator["Up"]:
+    """A `fased up` on a folder of its own, stopped after the block; its database goes with it."""
+    with temporary_folder() as base:
+        up = Up(base / "state", {"HOME": str(base), **NO_OLLAMA, **environment})
+        try:
+            await up.start()
+            yield up
+        finally:
+            if up.process is not None:
+                await up.stop()
+            remove_database(up.state_dir)
 
 
 @dataclass

@@ -66,9 +66,7 @@ session = Table(
     Column("closed_at", DateTime(timezone=True)),
     UniqueConstraint("namespace", "identity"),
     Index("session_recent", "namespace", "last_message_at", "session_key"),
-    Index(
-        "session_base", "namespace", "base_key", postgresql_where=text("base_key <> ''::text")
-    ),
+    Index("session_base", "namespace", "base_key", postgresql_where=text("base_key <> ''::text")),
     schema=SCHEMA,
 )
 

@@ -210,3 +210,13 @@ task_stats = Table(
     Column("successes_total", BigInteger, nullable=False, server_default=_ZERO),
     schema=SCHEMA,
 )
+
+answer = Table(
+    "answer",
+    metadata,
+    Column("namespace", _NAME, primary_key=True),
+    Column("request_id", _NAME, primary_key=True),
+    Column("value", LargeBinary, nullable=False, server_default=text("''::bytea")),
+    Column("at", _AT, nullable=False, server_default=_NOW),
+    schema=SCHEMA,
+)

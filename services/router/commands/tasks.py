@@ -3,13 +3,14 @@ under a request id derived from the event, so that a redelivered command does no
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from fased.api.scheduler.v1 import run_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.core import durations, run_text, task_edits, task_text
 from fased.core.commands import TaskAction, TaskList, TaskNew, TaskRuns, TaskVerb
-from fased.core.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from fased.core.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from fased.core.names import TaskId, resource_name
 from fased.core.runs import DEFAULT_RUN_FOR, ExecutionMode, checked_mode
 from fased.core.task_words import TaskDraft
@@ -67,6 +68,8 @@ async def list_(chat: Chat, command: TaskList) -> str:
 
 async def act(chat: Chat, command: TaskAction) -> str | None:
     """Do one thing with one task; None when its answer comes later."""
+    if command.verb is TaskVerb.CANCEL:
+        return await _cancel(chat, command.ref)
     task = await _own(chat, command.ref)
     name = resource_name(chat.namespace, TASKS, task.id)
     tasks, request_id = chat.services.tasks, chat.request_id()
@@ -79,9 +82,6 @@ async def act(chat: Chat, command: TaskAction) -> str | None:
         case TaskVerb.RESUME:
             resumed = await tasks.ResumeTask(pb.ResumeTaskRequest(name=name, request_id=request_id))
             return _resumed(task_from_pb(resumed.task))
-        case TaskVerb.CANCEL:
-            await tasks.DeleteTask(pb.DeleteTaskRequest(name=name, request_id=request_id))
-            return f"Cancelled **{task.name}**: it will not run again. Its history stays."
         case TaskVerb.LAST:
             return await _last(chat, task)
         case TaskVerb.RUN:
@@ -98,6 +98,17 @@ async def runs(chat: Chat, command: TaskRuns) -> str:
         return f"**{task.name}** has not run yet."
     lines = [f"- {run_text.compact(run_from_pb(run))}" for run in found]
     return "\n".join([f"Runs of **{task.name}**:", *lines])
+
+
+async def _cancel(chat: Chat, ref: str) -> str:
+    # This very command may have removed it before it was interrupted: its repeat is answered.
+    with suppress(NotFound):
+        ref = (await _own(chat, ref)).id
+    name = resource_name(chat.namespace, TASKS, ref)
+    removed = await chat.services.tasks.DeleteTask(
+        pb.DeleteTaskRequest(name=name, request_id=chat.request_id())
+    )
+    return f"Cancelled **{removed.task.display_name}**: it will not run again. Its history stays."
 
 
 async def _run(chat: Chat, task: Task, name: str) -> str | None:

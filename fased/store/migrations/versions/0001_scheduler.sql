@@ -194,3 +194,13 @@ CREATE TABLE scheduler.task_stats (
   successes_total bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 CREATE INDEX task_stats_failing ON scheduler.task_stats (task_id) WHERE failures_in_row >= 5;
+
+-- The answers given to request ids, so that a repeated request answers alike.
+CREATE TABLE scheduler.answer (
+  namespace  text COLLATE "C" NOT NULL,
+  request_id text COLLATE "C" NOT NULL,
+  value      bytea NOT NULL DEFAULT '',
+  at         timestamptz NOT NULL DEFAULT public.fased_now(),
+  PRIMARY KEY (namespace, request_id)
+);
+CREATE INDEX answer_at ON scheduler.answer (at);
