@@ -1,7 +1,7 @@
 """`fased.json`: read from the state folder and made to stand. Decides which service gets which
 part; what the file may say is `core/configuration.py`.
 
-The file owns what it names, under `file:PATH`: a part that it no longer names is no longer there.
+The file owns what it names, under `file:NAME`: a part that it no longer names is no longer there.
 """
 
 import json
@@ -46,8 +46,8 @@ class ConfigFile:
 
     @property
     def owner(self) -> str:
-        """What its rows are marked with."""
-        return f"file:{self.path}"
+        """What marks its rows: the name alone, since a state folder may be moved."""
+        return f"file:{self.path.name}"
 
 
 def read(path: Path) -> ConfigFile:

@@ -30,7 +30,7 @@ class AgentDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An Agent as it stands. `managed_by` is `""`, `file:PATH` or `resource:UID`."""
+    """An Agent as it stands. `managed_by` is `""`, `file:NAME` or `resource:UID`."""
 
     namespace: Namespace
     id: AgentId

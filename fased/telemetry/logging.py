@@ -14,6 +14,8 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from fased.telemetry.repeats import Repeats
+
 REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(
     r"(?:^|[_\-.])(?:token|secret|password|passwd|authorization|cookie|credential|dsn|"
@@ -31,6 +33,10 @@ _SECRET_SHAPES = (
 )
 # Libraries that tell every request or statement at the level we log at.
 _QUIET = ("httpx", "httpcore", "openai", "uvicorn.access", "sqlalchemy.engine", "asyncio")
+
+# Libraries that tell each try, several times a second, while a server is away.
+_REPEATING = ("aiokafka",)
+_REPEAT_PERIOD_S = 30.0
 
 
 def configure(
@@ -72,6 +78,7 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(Repeats(_REPEATING, period_s=_REPEAT_PERIOD_S))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -47,12 +47,11 @@ async def test_a_second_start_does_not_even_look_at_the_port(up: Up) -> None:
     ("text", "place"),
     [
         ("{ // Agents\n  agents: {\n    list: [ { id: 'a' ] }\n", "line 3"),
-        ("", "line 1"),
+        ("", "Empty"),
         ("[]", "object"),
-        ("{ agents: { list: 5 } }", "agents.list"),
-        ("{ agents: { list: [ { name: 'x' } ] } }", "agents.list[0].id"),
-        ("{ bindings: [ { agentId: 'a' } ] }", "bindings[0].match"),
-        ("{ session: { dmScope: 5 } }", "session.dmScope"),
+        ("{ agents: { list: [ 5 ] } }", "agents.list[0]"),
+        ("{ agents: { list: [ { id: 'a' }, { id: 'a' } ] } }", "agents.list[1].id"),
+        ("{ session: { reset: { mode: 'hourly' } } }", "session.reset.mode"),
     ],
 )
 async def test_a_broken_file_is_named_with_the_place_and_starts_nothing(

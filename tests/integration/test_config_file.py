@@ -99,7 +99,7 @@ async def test_agents_bindings_and_session_policy_stand_as_the_file_says(
     assert (main.display_name, main.system_prompt) == ("Main", "Be brief.")
     assert (coding.model, dict(coding.model_roles)) == ("openai/coder", {"strong": "openai/big"})
     assert [agent.is_default for agent in listed.agents] == [False, True]
-    assert {agent.managed_by for agent in listed.agents} == {f"file:{path}"}
+    assert {agent.managed_by for agent in listed.agents} == {"file:fased.json"}
     assert [each.name for each in (await bindings(up)).bindings] == [
         f"{PARENT}/bindings/bindings[0]", f"{PARENT}/bindings/bindings[1]",
     ]  # fmt: skip
@@ -165,7 +165,7 @@ async def test_what_the_file_names_is_edited_in_the_file(up: Running, path: Path
         with pytest.raises(errors.FailedPrecondition) as caught:
             await edit
         assert caught.value.reason == "MANAGED_ELSEWHERE"
-        assert str(path) in caught.value.message
+        assert "fased.json" in caught.value.message
 
 
 async def test_what_is_odd_about_the_bindings_is_said(up: Running, path: Path) -> None:

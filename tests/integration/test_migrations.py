@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from fased.core.errors import FailedPrecondition
 from fased.store import database, migrate, tables
 from fased.store.tables.metadata import metadata
 from tests.support.postgres import statement, with_database
@@ -52,7 +53,7 @@ async def test_a_failed_upgrade_leaves_the_revision_before_and_says_why(empty_ur
     conn = await database.connect(empty_url)
     await conn.execute("CREATE SCHEMA router; CREATE TABLE router.session (mine text)")
     await conn.close()
-    with pytest.raises(RuntimeError, match='schema "router" already exists'):
+    with pytest.raises(FailedPrecondition, match='schema "router" already exists'):
         await migrate.upgrade(empty_url)
     assert await migrate.current_revision(empty_url) == "0003"
 

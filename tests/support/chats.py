@@ -1,12 +1,15 @@
 """A person on the chat page, by its HTTP API: posts until accepted, reads what came."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2 as httpx
 
 from tests.support.up import Up
+
+T = TypeVar("T")
 
 NAMESPACE = "/api/v1/namespaces/default"
 
@@ -53,11 +56,24 @@ class Chat:
                 if not token:
                     return found
 
+    async def said(self) -> list[str]:
+        """What Fased said, oldest first."""
+        return [event["text"] for event in await self.events() if event["kind"] == "said"]
+
+    async def until(
+        self, read: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout_s: float = 60
+    ) -> T:
+        """What `read` gives, once it holds."""
+        async with asyncio.timeout(timeout_s):
+            while not holds(found := await read()):  # noqa: ASYNC110 (it is in another process)
+                await asyncio.sleep(0.1)
+        return found
+
     async def answers(self) -> dict[str, list[str]]:
         """Texts that Fased said, by the post they answer, in order."""
         said: dict[str, list[str]] = {}
         for event in await self.events():
-            if event["kind"] == "said":
+            if event["kind"] == "said" and event["postId"]:
                 said.setdefault(event["postId"], []).append(event["text"])
         return said
 

@@ -11,7 +11,10 @@ _LOCK = 746_001
 
 
 def _run(connection: Connection) -> None:
+    # A migration under way is waited for; a table that is in use is not, lest all else waits for us.
+    connection.execute(text("SET lock_timeout = '280s'"))
     connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
+    connection.execute(text("SET lock_timeout = '10s'"))
     connection.commit()
     context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
@@ -23,7 +26,7 @@ async def _main() -> None:
     engine = create_async_engine(
         url,
         poolclass=pool.NullPool,
-        connect_args={"server_settings": {"lock_timeout": "10s", "statement_timeout": "300s"}},
+        connect_args={"server_settings": {"statement_timeout": "300s"}},
     )
     async with engine.connect() as connection:
         await connection.run_sync(_run)

@@ -44,7 +44,7 @@ class Account(_message.Message):
     enabled: _builtins.bool
     """Whether it is used."""
     managed_by: _builtins.str
-    """Who owns it: empty, file:PATH or resource:UID."""
+    """Who owns it: empty, file:NAME or resource:UID."""
     last_error: _builtins.str
     """The last error, one sentence; empty when none."""
     @_builtins.property

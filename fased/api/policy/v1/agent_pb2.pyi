@@ -73,7 +73,7 @@ class Agent(_message.Message):
     revision: _builtins.int
     """The revision, from 1; set by the service."""
     managed_by: _builtins.str
-    """Who owns the definition: empty, file:PATH or resource:UID."""
+    """Who owns the definition: empty, file:NAME or resource:UID."""
     etag: _builtins.str
     """Changes with every revision; give it back to refuse a lost update."""
     @_builtins.property

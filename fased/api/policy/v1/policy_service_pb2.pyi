@@ -300,7 +300,7 @@ class ApplyAgentsRequest(_message.Message):
     parent: _builtins.str
     """namespaces/{namespace}."""
     managed_by: _builtins.str
-    """file:PATH or resource:UID."""
+    """file:NAME or resource:UID."""
     default_model: _builtins.str
     """The model of Agents without one; applied when set_default_model is true."""
     set_default_model: _builtins.bool

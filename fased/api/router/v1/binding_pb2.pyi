@@ -88,7 +88,7 @@ class Binding(_message.Message):
     for an owner's in the owner's order, from 1000000 for those made by command.
     """
     managed_by: _builtins.str
-    """Who owns it: empty, file:PATH or resource:UID."""
+    """Who owns it: empty, file:NAME or resource:UID."""
     @_builtins.property
     def match(self) -> Global___Match:
         """What must match."""

@@ -317,7 +317,7 @@ class ApplyRoutingRequest(_message.Message):
     parent: _builtins.str
     """namespaces/{namespace}."""
     managed_by: _builtins.str
-    """file:PATH or resource:UID."""
+    """file:NAME or resource:UID."""
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_binding_pb2.Binding]:
         """All bindings of this owner, in order; their names are the owner's choice."""

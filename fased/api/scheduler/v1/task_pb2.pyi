@@ -215,7 +215,7 @@ class Task(_message.Message):
     generation: _builtins.int
     """Grows with every edit."""
     managed_by: _builtins.str
-    """Who owns the definition: empty, file:PATH or resource:UID."""
+    """Who owns the definition: empty, file:NAME or resource:UID."""
     zone_data: _builtins.str
     """The version of the zone data that its slots are computed with."""
     last_outcome: _builtins.str
