@@ -267,12 +267,13 @@ class KafkaConsumer:
             TopicPartition(call.batch.topic, call.batch.partition): call.next_offset
             for call in valid
         }
+        generation = self._generation
         try:
             async with asyncio.timeout(self._link.timing.commit_s):
                 await member.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             # Out of the group; aiokafka joins again by itself, and revokes first.
-            self._is_rebalancing = True
+            self._is_rebalancing |= generation == self._generation
             return [False] * len(calls)
         except kafka_access.DRIVER_ERRORS as exc:
             raise TimeoutError from exc

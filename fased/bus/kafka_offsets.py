@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import for_code
+from aiokafka.errors import GroupLoadInProgressError, for_code
 
 from fased.bus import kafka_access
 from fased.bus.kafka_access import Link
@@ -110,4 +110,7 @@ class KafkaOffsets:
         begins = await self._reader.beginning_offsets(partitions)
         ends = await self._reader.end_offsets(partitions)
         done = await self._admin.list_consumer_group_offsets(group, partitions=partitions)
+        if not done.keys() >= set(partitions):
+            # The library drops an error of the answer as a whole: the coordinator is starting.
+            raise GroupLoadInProgressError(group)
         return sum(max(0, ends[each] - max(begins[each], done[each].offset)) for each in partitions)

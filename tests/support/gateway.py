@@ -1,9 +1,9 @@
-"""The gateway for tests: every service but the executor in this process, and clients of its doors.
+"""The gateway for tests: the services behind it in this process, and clients of its doors.
 
 Decides none of their behaviour.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,8 @@ from fased.api.types.v1 import access_pb2
 from fased.process import OpenService
 from fased.wire.plain import camel
 from services.channels.service import open_service as open_channels
+from services.executor.service import open_service as open_executor
+from services.executor.settings import Settings as ExecutorSettings
 from services.gateway.service import open_service as open_gateway
 from services.gateway.settings import Settings
 from services.policy.service import open_service as open_policy
@@ -25,6 +27,7 @@ from services.router.service import open_service as open_router
 from services.scheduler.service import open_service as open_scheduler
 from services.scheduler.settings import SchedulerSettings
 from tests.support.services import Running, running
+from tests.support.turns import NO_OLLAMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway_on(url: str, **settings: Any) -> AsyncIterator[Gateway]:
-    """The gateway and the services behind it on the database at `url`, with the Agent `main`."""
+async def open_gateway_on(
+    url: str, environment: Mapping[str, str] | None = None, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """The gateway and the services behind it on the database at `url`, with the Agent `main`.
+
+    No executor where its `environment` is None.
+    """
     ports: list[int] = []
     public: list[str] = []
 
@@ -103,13 +111,16 @@ async def open_gateway_on(url: str, **settings: Any) -> AsyncIterator[Gateway]:
             grpc_listen=public[0],
             **settings,
         )
-        return (
+        services: list[OpenService] = [
             open_policy,
             open_router,
             open_channels,
             partial(open_scheduler, settings=SchedulerSettings()),
             partial(open_gateway, settings=gateway, bound=ports.append),
-        )
+        ]
+        if environment is not None:
+            services.append(_executor(url, listen, service_token, environment))
+        return services
 
     async with running(url, make) as services:
         base = f"http://127.0.0.1:{ports[0]}"
@@ -119,3 +130,16 @@ async def open_gateway_on(url: str, **settings: Any) -> AsyncIterator[Gateway]:
             http.headers["Authorization"] = f"Bearer {token}"
             await gateway.add_agent("main")
             yield Gateway(services, base, token, http, public[0])
+
+
+def _executor(
+    url: str, listen: str, service_token: str, environment: Mapping[str, str]
+) -> OpenService:
+    settings = ExecutorSettings(
+        database_url=url,
+        service_token=SecretStr(service_token),
+        scheduler_address=listen,
+        lease_wait_s=1,
+        grace_s=1,
+    )
+    return partial(open_executor, settings=settings, environment={**NO_OLLAMA, **environment})

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fased.wire.plain import enum_word, plain
 from fased.api.policy.v1 import agent_pb2
 from fased.api.scheduler.v1 import run_pb2, task_pb2
 from fased.api.types.v1 import message_pb2
+from fased.wire.plain import enum_word, plain
 from fased.wire.times import to_duration, to_timestamp
 
 

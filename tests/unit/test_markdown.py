@@ -132,6 +132,12 @@ def test_what_has_no_span_stays_readable(source: str, text: str) -> None:
     assert text_of(source) == text
 
 
+def test_html_is_text_with_markdown_in_it() -> None:
+    assert parse_markdown("<div>\n**b**\n</div>") == FormattedText(
+        "<div>\nb\n</div>", (Span(SpanKind.BOLD, 6, 7),)
+    )
+
+
 def test_what_is_nested_too_deep_for_the_parser_is_shown_as_written() -> None:
     source = "> " * MAX_NESTING + "deep"
     assert parse_markdown(source) == FormattedText(source)
@@ -204,6 +210,11 @@ def test_code_is_cut_between_lines_and_stays_code() -> None:
     parts = cut_formatted(parse_markdown("See:\n\n```py\naaaa\n  bbbb\ncccc\n```\nEnd"), 12)
     assert [part.text for part in parts] == ["See:", "aaaa\n  bbbb", "cccc\n\nEnd"]
     assert [span.argument for part in parts for span in part.spans] == ["py", "py"]
+
+
+def test_a_code_block_that_fits_in_a_part_is_not_cut() -> None:
+    parts = cut_formatted(parse_markdown("word word\n\n```\nx x\n\ny y\n```\nEnd of it"), 15)
+    assert [part.text for part in parts] == ["word word", "x x\n\ny y", "End of it"]
 
 
 def test_fence_lines_that_are_shown_as_text_are_no_fences_when_cut() -> None:

@@ -34,6 +34,10 @@ def test_each_style_has_its_tag() -> None:
     assert html_of("# h") == "<b>h</b>"
 
 
+def test_styles_that_touch_do_not_nest() -> None:
+    assert html_of("**a**`b`*c*") == "<b>a</b><code>b</code><i>c</i>"
+
+
 def test_code_blocks_say_their_language() -> None:
     assert html_of("```c++ x\na<b\n```") == ('<pre><code class="language-c++">a&lt;b</code></pre>')
     assert html_of("```\nx\n```") == "<pre>x</pre>"

@@ -11,7 +11,7 @@ _LOCK = 746_001
 
 
 def _run(connection: Connection) -> None:
-    # A migration under way is waited for; a table that is in use is not, lest all else waits for us.
+    # A migration under way is waited for; a table in use is not, lest all others wait for us.
     connection.execute(text("SET lock_timeout = '280s'"))
     connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
     connection.execute(text("SET lock_timeout = '10s'"))
