@@ -33,7 +33,7 @@ def commands_of(help_text: str) -> list[str]:
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     top = fased(tmp_path, "--help")
     assert top.returncode == 0
-    assert set(commands_of(top.stdout)) == {*GROUPS, "up", "chat"}
+    assert set(commands_of(top.stdout)) == {*GROUPS, "chat", "migrate", "up"}
     for group in GROUPS:
         listed = fased(tmp_path, group, "--help")
         assert listed.returncode == 0
