@@ -48,6 +48,7 @@ async def upgrade(url: str) -> bool:
     _, stderr = await process.communicate()
     if process.returncode:
         last_words = stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        last_words = last_words or f"Alembic ended with {process.returncode}"
         logger.error("migration_failed", output=stderr.decode(errors="replace")[-4000:])
         raise FailedPrecondition(
             f"the database could not be migrated: {last_words[:300]}", reason="MIGRATION_FAILED"
