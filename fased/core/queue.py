@@ -96,7 +96,7 @@ class LeasedRun:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A run's end in its worker's words."""
+    """How a run is to end, if its epoch still is `epoch`: its worker's words, or the queue's."""
 
     run_id: RunId
     epoch: int
@@ -185,7 +185,7 @@ class QueueStatus:
 
 
 def claim_quotas(
-    ready: Mapping[Source, Sequence[RunId]],
+    ready: Mapping[Source, Sequence[int]],
     max_runs: int,
     message_only: int,
     draw: float,
@@ -193,14 +193,16 @@ def claim_quotas(
 ) -> dict[Source, int]:
     """How many runs a claim takes from each class and namespace (performance §3, law 11).
 
-    `ready` holds the first ready runs of each, by age, at most `max_runs`. A fifth goes to the
-    oldest outside the first class; what a fifth leaves over is decided by `draw` in [0, 1), so
-    that claims of one run give every class its fifth too. Then class by class, one run for each
-    namespace in turn, in `order`, shuffled by the caller: an old backlog gains nothing by its
-    age. `message_only` slots take messages only.
+    `ready` holds the first ready runs of each by number, at most `max_runs`; of a single source
+    only how many counts. A fifth goes to the oldest outside the first class; what a fifth leaves
+    over is decided by `draw` in [0, 1), so that claims of one run give every class its fifth too.
+    Then class by class, one run for each namespace in turn, in `order`, shuffled by the caller:
+    an old backlog gains nothing by its age. `message_only` slots take messages only.
     """
     if not ready:
         return {}
+    if len(ready) == 1:
+        return _of_one(*next(iter(ready.items())), max_runs, message_only)
     taken: Counter[Source] = Counter()
     general = max_runs - message_only
     first_class = min(run_class for run_class, _ in ready)
@@ -227,8 +229,17 @@ def claim_quotas(
     return dict(taken)
 
 
+def _of_one(
+    source: Source, ids: Sequence[int], max_runs: int, message_only: int
+) -> dict[Source, int]:
+    """What `claim_quotas` gives when nobody else has ready runs."""
+    slots = max_runs if source[0] is RunClass.MESSAGE else max_runs - message_only
+    quota = min(slots, len(ids))
+    return {source: quota} if quota else {}
+
+
 def _in_turn(
-    ready: Mapping[Source, Sequence[RunId]], order: Sequence[Source], taken: Counter[Source]
+    ready: Mapping[Source, Sequence[int]], order: Sequence[Source], taken: Counter[Source]
 ) -> list[Source]:
     """The runs that are left as their sources: by class, then by turn, then in `order`."""
     turns = [

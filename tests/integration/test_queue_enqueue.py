@@ -255,17 +255,6 @@ async def test_a_message_behind_a_parked_turn_is_pointed_out(conns: list[Any]) -
     assert behind_parked.behind_parked == behind_parked.run_ids
 
 
-async def test_enqueueing_hints_listeners_once_when_a_run_is_ready(conns: list[Any]) -> None:
-    hints: list[str] = []
-    await conns[1].add_listener("fased_ready", lambda *args: hints.append(args[2]))
-
-    await put(conns[0], new_run("a"), new_run("b"), new_run("a"))
-    await put(conns[0], new_run("a"))
-    await conns[1].execute("SELECT 1")
-
-    assert hints == ["fased_ready"]
-
-
 async def test_an_enqueue_inside_a_callers_transaction_is_undone_with_it(conns: list[Any]) -> None:
     transaction = conns[0].transaction()
     await transaction.start()

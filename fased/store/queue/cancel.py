@@ -12,7 +12,6 @@ from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection, LanesGrew
 
 _ONE = "SELECT id FROM scheduler.run WHERE id = $1 AND namespace = $2"
-_OF_SESSION = "SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2"
 _OF_TASK = "SELECT id FROM scheduler.run WHERE namespace = $1 AND task_id = $2"
 
 _STATES = """
@@ -49,7 +48,7 @@ async def cancel_session(
 ) -> int:
     """Cancel the live runs of a session; answers with how many ended or were asked to stop."""
     ended, flagged = await _cancel(
-        conn, lambda: _ids(conn, _OF_SESSION, namespace, session_key), announce
+        conn, lambda: _ids(conn, history.OF_SESSION, namespace, session_key), announce
     )
     return len(ended) + len(flagged)
 
@@ -87,7 +86,7 @@ async def _cancel(conn: Connection, read: Read, announce: Announce) -> tuple[set
             return set(), set()
         held = await lanes.lock_families(conn, run_ids)
         found = await conn.fetch(_STATES, await read())
-        if not held.issuperset((row["namespace"], row["lane"]) for row in found):
+        if not held.keys() >= {(row["namespace"], row["lane"]) for row in found}:
             raise LanesGrew
         flagged = {row["id"] for row in found if row["state"] == LiveState.LEASED}
         if flagged:

@@ -7,13 +7,14 @@ from uuid import UUID
 
 from fased.core import queue
 from fased.core.errors import FailedPrecondition
-from fased.core.names import Namespace, RunId
+from fased.core.names import Namespace
 from fased.core.queue import LeasedRun, Source
 from fased.core.runs import RunClass
 from fased.store.queue import checkpoints, rows
 from fased.store.queue.lanes import Connection
 
 # A worker is known from its first claim; then each class and namespace is read once, by index.
+# Which runs are oldest matters between several only.
 _READY = """
 WITH RECURSIVE made AS (
   INSERT INTO scheduler.worker (id, expires_at, heartbeat_at, providers)
@@ -27,10 +28,10 @@ WITH RECURSIVE made AS (
     WHERE r.state = 1 AND (r.class, r.namespace) > (s.class, s.namespace)
     ORDER BY r.class, r.namespace LIMIT 1) n
 )
-SELECT class, namespace, ARRAY(
+SELECT class, namespace, CASE WHEN (SELECT count(*) FROM source) > 1 THEN ARRAY(
   SELECT r.id FROM scheduler.run r
   WHERE r.state = 1 AND r.class = source.class AND r.namespace = source.namespace
-  ORDER BY r.id LIMIT $4) AS ids
+  ORDER BY r.id LIMIT $4) END AS ids
 FROM source
 """
 
@@ -75,7 +76,7 @@ async def claim(
         found = await conn.fetch(_READY, worker_id, lease_for, list(providers), max_runs)
         if not found:
             return []
-        ready = {_source(row): row["ids"] for row in found}
+        ready = {_source(row): row["ids"] or range(max_runs) for row in found}
         order = random.sample(list(ready), len(ready))
         quotas = queue.claim_quotas(ready, max_runs, message_only, random.random(), order)
         leased = await conn.fetch(_CLAIM, worker_id, *_columns(quotas))
@@ -114,10 +115,10 @@ async def _leased_runs(conn: Connection, leased: list[rows.Row]) -> list[LeasedR
         payloads = {row["run_id"]: row["body"] for row in await conn.fetch(_PAYLOADS, large)}
     return [
         LeasedRun(
-            run_id=RunId(row["id"]),
-            namespace=Namespace(row["namespace"]),
+            run_id=row["id"],
+            namespace=row["namespace"],
             epoch=row["epoch"],
-            run_class=RunClass(row["class"]),
+            run_class=rows.RUN_CLASSES[row["class"]],
             body=rows.run_body(row["body"] or payloads[row["id"]]),
             task_id=rows.task_id(row),
             attempts=row["attempts"],

@@ -3,19 +3,19 @@ figures, the next of its lane. Decides nothing about why a run ends.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from fased.core.events import OutboxEvent
-from fased.core.queue import HeldRun
+from fased.core.names import RunId
+from fased.core.queue import Completion, HeldRun
 from fased.core.runs import EndedRun, LiveState, Outcome, RunResult
 from fased.store import codec, outbox
 from fased.store.queue import lanes, rows, task_figures
-from fased.store.queue.lanes import Connection, Lane, LanesGrew
+from fased.store.queue.lanes import Connection, Held, Lane, LanesGrew
 
 # What to tell the world about a run that ended; given by the scheduler service.
 Announce = Callable[[EndedRun], Sequence[OutboxEvent]]
 
-Wanted = dict[tuple[int, int], "Ending"]
+Wanted = dict[tuple[RunId, int], Completion]
 
 CANCELLED = RunResult(reason="CANCELLED")
 _PARENT_ENDED = RunResult(reason="PARENT_ENDED")
@@ -31,16 +31,17 @@ WITH u AS (
   WHERE r.id = u.id AND r.epoch = u.epoch AND r.id = ANY($1::bigint[])
   RETURNING r.id, r.namespace, r.lane, r.class, r.attempts, r.crashes, r.parent_run, r.task_id,
     r.worker, r.session_key, r.last_reason, r.run_for, r.created_at, r.run_at, r.leased_at,
-    r.cancel, r.body IS NULL AS large, r.epoch AS held_epoch,
+    r.cancel, r.seq, r.state IN (1, 2, 3) AS was_head, r.body IS NULL AS large,
+    r.epoch AS held_epoch,
     CASE WHEN $7 THEN nextval('scheduler.lease_epoch') ELSE r.epoch END AS epoch,
     CASE WHEN r.cancel THEN 'cancelled' ELSE u.outcome END AS outcome,
     CASE WHEN r.cancel THEN $6::json ELSE u.result END AS result,
     u.deliver AND NOT r.cancel AS deliver,
     coalesce(r.body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = r.id)) AS body,
     (SELECT public.fased_now()) AS ended_at,
-    EXISTS (
-      SELECT 1 FROM scheduler.run c WHERE c.parent_run = r.id AND c.parent_run IS NOT NULL
-    ) AS has_children
+    r.id = ANY(ARRAY(
+      SELECT c.parent_run FROM scheduler.run c
+      WHERE c.parent_run = ANY($1::bigint[]) AND c.parent_run IS NOT NULL)) AS has_children
 ), h AS (
   INSERT INTO scheduler.run_history (id, namespace, lane, class, attempts, crashes, epoch,
     parent_run, task_id, worker, session_key, last_reason, run_for, created_at, run_at, leased_at,
@@ -51,7 +52,7 @@ WITH u AS (
   FROM ended
 )
 SELECT id, namespace, lane, class, task_id, attempts, crashes, epoch, held_epoch, parent_run,
-  outcome, deliver, cancel, ended_at, large, body, has_children
+  outcome, deliver, cancel, ended_at, large, body, seq, was_head, has_children
 FROM ended
 """
 
@@ -71,7 +72,6 @@ UPDATE scheduler.run SET wake_seq = wake_seq + 1,
   state = CASE WHEN state = 3 THEN 1 ELSE state END,
   wake_at = CASE WHEN state = 3 THEN NULL ELSE wake_at END
 WHERE id = ANY($1::bigint[])
-RETURNING state
 """
 
 _FLAGGED = """
@@ -82,26 +82,15 @@ ORDER BY r.id FOR NO KEY UPDATE OF r
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run is to end, if its epoch still is `epoch`."""
-
-    run_id: int
-    epoch: int
-    outcome: Outcome
-    result: RunResult
-    deliver: bool = False
-
-
-def cancelled(run_id: int, epoch: int) -> Ending:
+def cancelled(run_id: RunId, epoch: int) -> Completion:
     """The end of a run that was asked to stop."""
-    return Ending(run_id, epoch, Outcome.CANCELLED, CANCELLED)
+    return Completion(run_id, epoch, Outcome.CANCELLED, CANCELLED)
 
 
 async def end_locked(
     conn: Connection,
-    endings: Iterable[Ending],
-    held: set[Lane],
+    endings: Iterable[Completion],
+    held: Held,
     announce: Announce,
     *,
     by_worker: bool = False,
@@ -129,13 +118,13 @@ async def end_locked(
     events = [event for run in ended for event in announce(run)]
     if events:
         await outbox.insert(conn, "scheduler", events)
-    await lanes.promote(conn, {(run.namespace, run.lane) for run in ended})
+    await lanes.promote(conn, _headless(gone, held))
     await task_figures.count_ends(conn, ended)
     return ended
 
 
 async def end_flagged(
-    conn: Connection, runs: Sequence[HeldRun], held: set[Lane], announce: Announce
+    conn: Connection, runs: Sequence[HeldRun], held: Held, announce: Announce
 ) -> set[HeldRun]:
     """End those of `runs` that were asked to stop while held under the same epoch."""
     found = await conn.fetch(_FLAGGED, [run.run_id for run in runs], [run.epoch for run in runs])
@@ -163,18 +152,20 @@ def _result(row: rows.Row, wanted: Wanted) -> RunResult:
     return CANCELLED if row["cancel"] else wanted[row["id"], row["held_epoch"]].result
 
 
-async def _children(conn: Connection, parent_ids: list[int], held: set[Lane]) -> Wanted:
+async def _children(conn: Connection, parent_ids: list[int], held: Held) -> Wanted:
     """Ask leased children to stop; answers with the ends of the others."""
     if not parent_ids:
         return {}
     found = await conn.fetch(_CHILDREN, parent_ids)
-    if not held.issuperset((row["namespace"], row["lane"]) for row in found):
+    if not held.keys() >= {(row["namespace"], row["lane"]) for row in found}:
         raise LanesGrew
     leased = [row["id"] for row in found if row["state"] == LiveState.LEASED]
     if leased:
         await conn.execute(_FLAG, leased)
     return {
-        (row["id"], row["epoch"]): Ending(row["id"], row["epoch"], Outcome.CANCELLED, _PARENT_ENDED)
+        (row["id"], row["epoch"]): Completion(
+            row["id"], row["epoch"], Outcome.CANCELLED, _PARENT_ENDED
+        )
         for row in found
         if row["state"] != LiveState.LEASED
     }
@@ -188,7 +179,14 @@ async def _drop_payloads(conn: Connection, gone: list[rows.Row]) -> None:
 
 async def _wake_parents(conn: Connection, gone: list[rows.Row]) -> None:
     parents = {row["parent_run"] for row in gone if row["parent_run"] is not None}
-    if parents and any(
-        row["state"] == LiveState.READY for row in await conn.fetch(_WAKE_PARENTS, sorted(parents))
-    ):
-        await lanes.hint(conn)
+    if parents:
+        await conn.execute(_WAKE_PARENTS, sorted(parents))
+
+
+def _headless(gone: list[rows.Row], held: Held) -> set[Lane]:
+    """The lanes that lost their head while others may wait: it was not the last one numbered.
+
+    A lane's numbers only grow and its first one leads it, so nobody waits behind the last.
+    """
+    lanes_left = ((row, (row["namespace"], row["lane"])) for row in gone if row["was_head"])
+    return {lane for row, lane in lanes_left if row["seq"] < held[lane]}

@@ -21,7 +21,8 @@ Numbered = tuple[NewRun, int, RunId | None]
 # Numbers follow the order of the items, locks the order of the keys.
 _KEYS = """
 WITH u AS MATERIALIZED (
-  SELECT n, k, ARRAY(SELECT nextval('scheduler.run_id') FROM generate_series(1, c)) AS ids
+  SELECT n, k, CASE WHEN c = 1 THEN ARRAY[nextval('scheduler.run_id')]
+    ELSE ARRAY(SELECT nextval('scheduler.run_id') FROM generate_series(1, c)) END AS ids
   FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY u(n, k, c, place) ORDER BY place
 )
 INSERT INTO scheduler.enqueue_key (namespace, key, run_ids)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fased.core.queue import Completion, CompletionResult, HeldRun, WriteResult
 from fased.core.runs import EndedRun, Outcome
 from fased.store.queue import ends, lanes
-from fased.store.queue.ends import Announce, Ending
+from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection
 
 _RECORDED = """
@@ -39,14 +39,10 @@ async def complete(
     WRITTEN also for a repeat under the same epoch, with the outcome recorded then. In a
     transaction of its own, or in a savepoint of a caller that holds no lane yet.
     """
-    endings = [
-        Ending(done.run_id, done.epoch, done.outcome, done.result, done.deliver)
-        for done in completions
-    ]
 
     async def end() -> list[EndedRun]:
-        held = await lanes.lock_families(conn, [ending.run_id for ending in endings])
-        return await ends.end_locked(conn, endings, held, announce, by_worker=True)
+        held = await lanes.lock_families(conn, [done.run_id for done in completions])
+        return await ends.end_locked(conn, completions, held, announce, by_worker=True)
 
     ended = await lanes.restarting(conn, end)
     outcomes = {(run.run_id, run.epoch): run.outcome for run in ended}
@@ -77,8 +73,6 @@ async def release(
             return await ends.end_flagged(conn, rest, held, announce)
 
         ended = await lanes.restarting(conn, settle)
-    if freed:
-        await lanes.hint(conn)
     return [write_result(run in freed, run in ended) for run in runs]
 
 

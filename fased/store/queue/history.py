@@ -27,11 +27,24 @@ SELECT EXISTS (SELECT 1 FROM scheduler.run WHERE id = $1 AND namespace = $2) AS 
    ORDER BY ended_at DESC LIMIT 1) AS outcome
 """
 
+# The live runs of session $2: by their lane (run_head, run_waiting), the others by run_session.
+OF_SESSION = """
+SELECT id FROM scheduler.run WHERE namespace = $1 AND lane = 'session:' || $2::text
+  AND session_key = $2::text AND state IN (1, 2, 3)
+UNION ALL
+SELECT id FROM scheduler.run WHERE namespace = $1 AND lane = 'session:' || $2::text
+  AND session_key = $2::text AND state = 0
+UNION ALL
+SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2::text
+  AND (state = 4 OR lane <> 'session:' || session_key)
+"""
+
 _ANY = "$2::text IS NULL"
 _BY_TASK = "task_id = $2::uuid"
 _BY_SESSION = "session_key = $2::text"
+_LIVE_BY_SESSION = f"id = ANY(ARRAY({OF_SESSION}))"
 
-# Indexes: the primary key, run_task or run_session.
+# Indexes: the primary key or run_task.
 _LIVE_PAGE = """
 SELECT {columns} FROM scheduler.run r WHERE namespace = $1 AND {only} AND id < $3
 ORDER BY id DESC LIMIT $4
@@ -51,7 +64,13 @@ SELECT count(*) FILTER (WHERE state IN (0, 1)) AS queued,
   (SELECT count(*) FROM scheduler.worker WHERE expires_at > public.fased_now()) AS workers,
   coalesce(extract(epoch FROM public.fased_now() - min(run_at) FILTER (WHERE state = 1)), 0)
     AS oldest_ready_age_s
-FROM scheduler.run WHERE namespace = $1
+FROM (
+  SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state IN (1, 2, 3)
+  UNION ALL
+  SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state = 0
+  UNION ALL
+  SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state = 4
+) live
 """
 
 _LAST_ID = 2**63 - 1
@@ -96,7 +115,9 @@ async def list_runs(
     views: list[RunView] = []
     if after is None or after.ended_at is None:
         first = after.run_id if after else _LAST_ID
-        live = _LIVE_PAGE.format(columns=_LIVE_COLUMNS, only=only)
+        live = _LIVE_PAGE.format(
+            columns=_LIVE_COLUMNS, only=_LIVE_BY_SESSION if only is _BY_SESSION else only
+        )
         views = [
             rows.live_view(row) for row in await conn.fetch(live, namespace, value, first, limit)
         ]
@@ -109,7 +130,7 @@ async def list_runs(
 
 
 async def queue_status(conn: Connection, namespace: Namespace) -> QueueStatus:
-    """The live runs of a namespace, counted (index run_session)."""
+    """The live runs of a namespace, counted (run_head, run_waiting, run_session)."""
     return QueueStatus(**dict(await conn.fetchrow(_STATUS, namespace)))
 
 

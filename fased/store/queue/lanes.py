@@ -13,8 +13,9 @@ from fased.core.errors import Aborted
 T = TypeVar("T")
 Connection = Any
 Lane = tuple[str, str]
+# Locked lanes, each with the last number it has given out.
+Held = Mapping[Lane, int]
 
-READY_CHANNEL = "fased_ready"
 MAX_RESTARTS = 50
 
 # A count of 0 locks a lane and leaves its number.
@@ -28,39 +29,35 @@ RETURNING namespace, lane, seq
 """
 
 _LOCK_FAMILIES = """
-WITH RECURSIVE family AS (
-  SELECT unnest($1::bigint[]) AS id
+WITH RECURSIVE descendant AS (
+  SELECT c.id FROM scheduler.run c
+  WHERE c.parent_run = ANY($1::bigint[]) AND c.parent_run IS NOT NULL
   UNION
-  SELECT c.id FROM family f JOIN scheduler.run c
-    ON c.parent_run = f.id AND c.parent_run IS NOT NULL
+  SELECT c.id FROM descendant d JOIN scheduler.run c
+    ON c.parent_run = d.id AND c.parent_run IS NOT NULL
 )
-SELECT l.namespace, l.lane FROM scheduler.lane l
+SELECT l.namespace, l.lane, l.seq FROM scheduler.lane l
 WHERE (l.namespace, l.lane) IN (
   SELECT r.namespace, r.lane FROM scheduler.run r
-  WHERE r.id = ANY(ARRAY(
-    SELECT id FROM family
-    UNION ALL
-    SELECT parent_run FROM scheduler.run WHERE id = ANY($1::bigint[]) AND parent_run IS NOT NULL)))
+  WHERE r.id = ANY($1::bigint[] || ARRAY(SELECT id FROM descendant) || ARRAY(
+    SELECT p.parent_run FROM scheduler.run p
+    WHERE p.id = ANY($1::bigint[]) AND p.parent_run IS NOT NULL)))
 ORDER BY l.namespace, l.lane
 FOR NO KEY UPDATE OF l
 """
 
 # Scalar subqueries: as joins, the planner may read every head of the table for a few lanes.
-_PROMOTE = f"""
-WITH promoted AS (
-  UPDATE scheduler.run SET state = 1 WHERE id = ANY(ARRAY(
-    SELECT CASE WHEN (
-        SELECT x.id FROM scheduler.run x
-        WHERE x.namespace = t.n AND x.lane = t.l AND x.state IN (1, 2, 3) LIMIT 1) IS NULL
-      THEN (
-        SELECT w.id FROM scheduler.run w
-        WHERE w.namespace = t.n AND w.lane = t.l AND w.state = 0 ORDER BY w.seq LIMIT 1)
-      END
-    FROM unnest($1::text[], $2::text[]) t(n, l)))
-  RETURNING id
-)
-SELECT array_agg(id) AS ids, CASE WHEN count(*) > 0 THEN pg_notify('{READY_CHANNEL}', '') END
-FROM promoted
+_PROMOTE = """
+UPDATE scheduler.run SET state = 1 WHERE id = ANY(ARRAY(
+  SELECT CASE WHEN (
+      SELECT x.id FROM scheduler.run x
+      WHERE x.namespace = t.n AND x.lane = t.l AND x.state IN (1, 2, 3) LIMIT 1) IS NULL
+    THEN (
+      SELECT w.id FROM scheduler.run w
+      WHERE w.namespace = t.n AND w.lane = t.l AND w.state = 0 ORDER BY w.seq LIMIT 1)
+    END
+  FROM unnest($1::text[], $2::text[]) t(n, l)))
+RETURNING id
 """
 
 
@@ -95,27 +92,22 @@ async def advance(conn: Connection, counts: Mapping[Lane, int]) -> dict[Lane, in
     return {(row["namespace"], row["lane"]): row["seq"] for row in rows}
 
 
-async def lock_families(conn: Connection, run_ids: Iterable[int]) -> set[Lane]:
+async def lock_families(conn: Connection, run_ids: Iterable[int]) -> Held:
     """Lock the lanes of live runs, of all that descend from them and of their parents.
 
     Answers with the lanes now held. Under these locks no run of the set gets another child.
     """
     rows = await conn.fetch(_LOCK_FAMILIES, list(run_ids))
-    return {(row["namespace"], row["lane"]) for row in rows}
+    return {(row["namespace"], row["lane"]): row["seq"] for row in rows}
 
 
 async def promote(conn: Connection, lanes: Iterable[Lane]) -> set[int]:
     """Make the first waiting run of every lane without a head ready; the lanes must be held.
 
-    Answers with the runs made ready; listeners get one hint for all of them.
+    Answers with the runs made ready.
     """
     distinct = set(lanes)
     if not distinct:
         return set()
-    row = await conn.fetchrow(_PROMOTE, [n for n, _ in distinct], [lane for _, lane in distinct])
-    return set(row["ids"] or ())
-
-
-async def hint(conn: Connection) -> None:
-    """Tell listeners that a run became ready by another way than a promotion."""
-    await conn.execute("SELECT pg_notify($1, '')", READY_CHANNEL)
+    rows = await conn.fetch(_PROMOTE, [n for n, _ in distinct], [lane for _, lane in distinct])
+    return {row["id"] for row in rows}

@@ -5,7 +5,6 @@ from datetime import datetime
 from fased.core.errors import NotFound
 from fased.core.names import Namespace, RunId
 from fased.core.queue import HeldRun, WriteResult
-from fased.core.runs import LiveState
 from fased.store.queue import ends, finish, lanes
 from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection
@@ -17,7 +16,7 @@ UPDATE scheduler.run SET state = CASE WHEN wake_seq > $3 THEN 1 ELSE 3 END,
   time_left = greatest(deadline_at - public.fased_now(), interval '0'), deadline_at = NULL,
   epoch = nextval('scheduler.lease_epoch')
 WHERE id = $1 AND epoch = $2 AND NOT cancel
-RETURNING state
+RETURNING id
 """
 
 _IN_NAMESPACE = "SELECT 1 FROM scheduler.run WHERE id = $1 AND namespace = $2"
@@ -27,7 +26,7 @@ UPDATE scheduler.run SET wake_seq = wake_seq + 1,
   state = CASE WHEN state = 3 THEN 1 ELSE state END,
   wake_at = CASE WHEN state = 3 THEN NULL ELSE wake_at END
 WHERE id = ANY($1::bigint[]) AND ($2 OR (state = 3 AND wake_at <= public.fased_now()))
-RETURNING state
+RETURNING id
 """
 
 _EXPIRED = """
@@ -51,10 +50,7 @@ async def park(
 
     async def move() -> WriteResult:
         held = await lanes.lock_families(conn, [run.run_id])
-        state = await conn.fetchval(_PARK, run.run_id, run.epoch, wake_seq, wake_at)
-        if state == LiveState.READY:
-            await lanes.hint(conn)
-        if state is not None:
+        if await conn.fetchval(_PARK, run.run_id, run.epoch, wake_seq, wake_at) is not None:
             return WriteResult.WRITTEN
         return finish.write_result(False, bool(await ends.end_flagged(conn, [run], held, announce)))
 
@@ -84,7 +80,4 @@ async def wake_expired(conn: Connection, limit: int = 500) -> int:
 
 async def _wake(conn: Connection, run_ids: list[int], *, any_state: bool) -> int:
     await lanes.lock_families(conn, run_ids)
-    woken = await conn.fetch(_WAKE, run_ids, any_state)
-    if any(row["state"] == LiveState.READY for row in woken):
-        await lanes.hint(conn)
-    return len(woken)
+    return len(await conn.fetch(_WAKE, run_ids, any_state))

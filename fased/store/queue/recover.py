@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId
+from fased.core.queue import Completion
 from fased.core.runs import MAX_CRASHES, LiveState, Outcome, RunResult
 from fased.store.queue import ends, lanes
-from fased.store.queue.ends import Announce, Ending
+from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection
 
 _LOST = RunResult(reason="WORKER_LOST")
@@ -86,8 +87,6 @@ async def recover(conn: Connection, announce: Announce, limit: int = 500) -> Rec
     """
     await conn.execute(_EXPIRE_WORKERS, False)
     ready = await conn.fetch(_RECOVER, limit)
-    if ready:
-        await lanes.hint(conn)
     lost = await _end_found(conn, _LOST_FOR_GOOD, limit, Outcome.FAILED, _LOST, announce)
     late = await _end_found(conn, _PAST_DEADLINE, limit, Outcome.TIMED_OUT, _TIMED_OUT, announce)
     return Recovered(len(ready), lost, late)
@@ -128,11 +127,10 @@ async def clear_stale(
                 "LEASE_STANDS", "the worker that holds this run is alive; cancel it instead"
             )
         if row["cancel"] or row["crashes"] >= MAX_CRASHES:
-            ending = Ending(run_id, row["epoch"], Outcome.FAILED, _LOST)
+            ending = Completion(run_id, row["epoch"], Outcome.FAILED, _LOST)
             await ends.end_locked(conn, [ending], held, announce)
             return
         await conn.execute(_READY_ONE, run_id)
-        await lanes.hint(conn)
 
     await lanes.restarting(conn, decide)
 
@@ -156,7 +154,7 @@ async def _end_found(
         if not found:
             return 0
         held = await lanes.lock_families(conn, [row["id"] for row in found])
-        endings = [Ending(row["id"], row["epoch"], outcome, result) for row in found]
+        endings = [Completion(row["id"], row["epoch"], outcome, result) for row in found]
         return len(await ends.end_locked(conn, endings, held, announce))
 
     return await lanes.restarting(conn, end)

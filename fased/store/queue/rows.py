@@ -18,6 +18,9 @@ from fased.core.runs import (
 from fased.store import codec
 
 Row = Any
+# A call of an enumeration costs more than all else that a hot row needs.
+RUN_CLASSES = {int(each): each for each in RunClass}
+OUTCOMES = {each.value: each for each in Outcome}
 # A larger body leaves the hot row for run_payload (performance §3, law 13).
 MAX_HOT_BODY_BYTES = 4096
 
@@ -49,16 +52,16 @@ def uuid_or_none(text: str | None) -> UUID | None:
 def ended_run(row: Row, result: RunResult) -> EndedRun:
     """A row that `ends` deleted, with the result its history holds."""
     return EndedRun(
-        run_id=RunId(row["id"]),
-        namespace=Namespace(row["namespace"]),
+        run_id=row["id"],
+        namespace=row["namespace"],
         lane=row["lane"],
-        run_class=RunClass(row["class"]),
+        run_class=RUN_CLASSES[row["class"]],
         task_id=task_id(row),
         attempts=row["attempts"],
         crashes=row["crashes"],
         epoch=row["epoch"],
         body=run_body(row["body"]),
-        outcome=Outcome(row["outcome"]),
+        outcome=OUTCOMES[row["outcome"]],
         result=result,
         deliver=row["deliver"],
         ended_at=row["ended_at"],
