@@ -70,7 +70,7 @@ async def opened(browser: Browser, address: str, width_px: int = 1100) -> AsyncI
 
 def address_of(up: Up) -> str:
     """The address that `fased up` printed last."""
-    return re.findall(r"Chat +(http://\S+)", up.output())[-1]
+    return str(re.findall(r"Chat +(http://\S+)", up.output())[-1])
 
 
 def composer(page: Page) -> Locator:

@@ -98,7 +98,7 @@ def _reason(refused: grpc.aio.AioRpcError) -> str:
     trailing: Any = refused.trailing_metadata() or ()
     info = error_details_pb2.ErrorInfo()
     status_pb2.Status.FromString(dict(trailing)[STATUS_METADATA]).details[0].Unpack(info)
-    return info.reason
+    return str(info.reason)
 
 
 def _method(descriptor: MethodDescriptor) -> Method:

@@ -4,7 +4,9 @@ The same Agents, sessions, message ids and task names live in both; the whole wa
 the transcript is real. Who comes to the wrong door at all: `test_namespace_doors.py`.
 """
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,30 +14,21 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import Integer, LargeBinary, Table, UniqueConstraint, Uuid
 
 from fased.api.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
 from fased.api.policy.v1 import policy_service_pb2, policy_service_pb2_grpc
-from fased.api.router.v1 import router_service_pb2, router_service_pb2_grpc
-from fased.api.scheduler.v1 import scheduler_service_pb2, scheduler_service_pb2_grpc
+from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
+from fased.api.scheduler.v1 import scheduler_service_pb2_grpc as stubs
+from fased.api.scheduler.v1 import task_pb2
 from fased.api.types.v1 import access_pb2
 from fased.core.errors import NotFound
 from fased.rpc.client import Client
-from fased.store.tables import channels, executor, policy, router, scheduler
-from fased.store.tables.metadata import metadata
 from tests.support.calls import eventually
 from tests.support.gateway import Gateway, open_gateway_on
-from tests.support.scripted_provider import ScriptedProvider, scripted_provider
+from tests.support.scripted_provider import Rule, ScriptedProvider, scripted_provider
 from tests.support.turns import uses
 
 NAMES = ("alpha", "beta")
-# Naming the modules makes their tables known.
-TABLES = [
-    table
-    for module in (channels, executor, policy, router, scheduler)
-    for table in metadata.sorted_tables
-    if table.schema == module.__name__.rpartition(".")[2] and "namespace" in table.c
-]
 SESSION = "agent:main:main:chat:plans"
 
 
@@ -83,6 +76,14 @@ class Side:
         answer = await self.http.get(f"/api/v1/{self.parent}/{path}")
         assert answer.is_success, answer.text
         return answer.json()
+
+    async def task(self, name_or_id: str) -> task_pb2.Task:
+        """One of the namespace's tasks."""
+        tasks: Any = stubs.TaskServiceStub(self.client)
+        name = f"{self.parent}/tasks/{name_or_id}"
+        got: pb.GetTaskResponse
+        got = await tasks.GetTask(pb.GetTaskRequest(name=name))
+        return got.task
 
     async def everything(self) -> str:
         """All that this side is shown, as text."""
@@ -137,15 +138,24 @@ async def talk(side: Side) -> None:
         return f"{word} report" in [event["text"] for event in await side.events()]
 
     await eventually(delivered)
+    await side.say("m-5", f"/session new {word}")
+    assert word in await side.say("m-6", "/session list")
+    assert (await side.say("m-7", "/session switch plans")).startswith("Switched")
 
 
 async def rows_of(gateway: Gateway, namespace: str) -> dict[str, list[str]]:
     """Every row of a namespace, in every table that has namespaces."""
+    pool = gateway.running.host.database.queue
+    tables = await pool.fetch(
+        """SELECT format('%I.%I', c.table_schema, c.table_name) AS name
+             FROM information_schema.columns c JOIN information_schema.tables t
+               USING (table_schema, table_name)
+            WHERE c.column_name = 'namespace' AND t.table_type = 'BASE TABLE'"""
+    )
     found = {}
-    for table in TABLES:
-        query = f"SELECT to_jsonb(t)::text FROM {table.fullname} t WHERE namespace = $1"
-        rows = await gateway.running.host.database.queue.fetch(query, namespace)
-        found[table.fullname] = sorted(row[0] for row in rows)
+    for (table,) in tables:
+        query = f"SELECT to_jsonb(t)::text FROM {table} t WHERE namespace = $1"
+        found[table] = sorted(row[0] for row in await pool.fetch(query, namespace))
     return found
 
 
@@ -161,7 +171,7 @@ async def settled(gateway: Gateway) -> None:
                             SELECT FROM scheduler.run_delivery d
                              WHERE d.run_id = h.id AND d.state = 'sent'))"""
         )
-        return waiting == 0
+        return bool(waiting == 0)
 
     await eventually(is_quiet)
 
@@ -178,6 +188,7 @@ async def test_both_talk_with_the_same_ids_and_neither_is_shown_the_others_words
         assert f"namespaces/{other.name}" not in shown
         tasks, runs = (await side.get("tasks"))["tasks"], (await side.get("runs"))["runs"]
         assert [task["displayName"] for task in tasks] == ["Report"]
+        assert (await side.task("Report")).prompt == f"{side.name}-only report"
         assert len(runs) == 3
     for call in provider.calls:
         seen = json.dumps(call.messages)
@@ -196,9 +207,12 @@ async def test_nothing_of_the_other_namespace_is_found_under_ones_own_name(
         answer = await alpha.http.get(f"/api/v1/{alpha.parent}/{path}")
         assert answer.status_code == 404
         assert "beta" not in answer.text
-    tasks: Any = scheduler_service_pb2_grpc.TaskServiceStub(alpha.client)
-    runs: Any = scheduler_service_pb2_grpc.RunServiceStub(alpha.client)
-    pb, task_name = scheduler_service_pb2, f"{alpha.parent}/tasks/{task_id}"
+    path = f"/api/v1/{alpha.parent}/conversations/{conversation}/messages"
+    answer = await alpha.http.post(path, json={"text": "hi", "messageId": "x"})
+    assert answer.status_code == 404
+    tasks: Any = stubs.TaskServiceStub(alpha.client)
+    runs: Any = stubs.RunServiceStub(alpha.client)
+    task_name = f"{alpha.parent}/tasks/{task_id}"
     run_name = f"{alpha.parent}/runs/{run_id}"
     for call in (
         tasks.GetTask(pb.GetTaskRequest(name=task_name)),
@@ -212,68 +226,70 @@ async def test_nothing_of_the_other_namespace_is_found_under_ones_own_name(
     ):
         with pytest.raises(NotFound):
             await call
-    said = await alpha.say("c-1", f"/task show {task_id}")
-    assert "beta-only" not in said
-    assert "beta-only" not in await alpha.say("c-2", "/task list all")
-    assert "beta-only" not in await alpha.say("c-3", f"/task run-show {run_id}")
+    for command in (f"/task show {task_id}", "/task list all", f"/task run-show {run_id}"):
+        assert "beta-only" not in await alpha.say(command[:20], command)
+
+
+# Commands that change what they find, and how each begins its answer when it found its own.
+CHANGES = {
+    "/task pause Report": "Paused",
+    "/task cancel Report": "Cancelled",
+    "/reset": "Started afresh",
+    "/stop": "Nothing is running",
+    "/session close": "Closed",
+    "/session switch main": "Switched",
+    "/agent switch main": "Agent switched",
+    "/new": "Started afresh",
+    "and talk on": "You said",
+}
 
 
 async def test_whatever_one_namespace_does_every_row_of_the_other_stays_as_it_was(
     sides: tuple[Side, Side],
 ) -> None:
-    alpha, beta = sides
+    # Where a row is looked for without its namespace, the one that was made first is found.
+    first, second = sides
     for side in sides:
         await talk(side)
-    await settled(alpha.gateway)
-    before = await rows_of(alpha.gateway, beta.name)
+    await settled(first.gateway)
+    before = await rows_of(first.gateway, first.name)
     assert {table for table, rows in before.items() if rows} >= {
         *("policy.agent", "policy.token", "router.session", "router.command_effect"),
         *("channels.conversation", "channels.post", "channels.delivery", "executor.transcript"),
         *("scheduler.task", "scheduler.run_history", "scheduler.enqueue_key"),
     }
-    for number, command in enumerate(
-        ("/session new Plans", "/agent switch main", "/task pause Report", "/task cancel Report",
-         "/reset", "/new", "/stop", "/session close", "and talk on")
-    ):  # fmt: skip
-        await alpha.say(f"w-{number}", command)
-    await _remove_all(alpha)
-    await settled(alpha.gateway)
-    assert await rows_of(alpha.gateway, beta.name) == before
-    assert await rows_of(alpha.gateway, alpha.name) != before
+    for number, (command, begins) in enumerate(CHANGES.items()):
+        assert (await second.say(f"w-{number}", command)).startswith(begins)
+    await _remove_all(second)
+    await settled(first.gateway)
+    assert await rows_of(first.gateway, first.name) == before
 
 
-def unique_keys(table: Table) -> Iterator[set[str]]:
-    """The sets of columns that make a row of a table the only one."""
-    yield {column.name for column in table.primary_key}
-    for constraint in table.constraints:
-        if isinstance(constraint, UniqueConstraint):
-            yield {column.name for column in constraint.columns}
-    for index in table.indexes:
-        if index.unique:
-            yield {column.name for column in index.columns}
+async def test_a_live_run_is_neither_shown_to_the_other_namespace_nor_stopped_by_it(
+    sides: tuple[Side, Side], provider: ScriptedProvider
+) -> None:
+    first, second = sides
+    gate = threading.Event()
+    provider.rules = [Rule(match="hold", hold=gate)]
+    answering = asyncio.create_task(first.say("h-1", "hold on"))
 
+    async def is_running() -> bool:
+        return [run["state"] for run in (await first.get("runs"))["runs"]] == ["running"]
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.fullname)
-def test_an_id_that_people_choose_is_taken_in_its_namespace_only(table: Table) -> None:
-    """Numbers, UUIDs and hashes of secrets are given out once for all namespaces."""
-    for columns in unique_keys(table):
-        is_given_out = all(
-            isinstance(table.c[name].type, Integer | Uuid | LargeBinary) for name in columns
-        )
-        assert "namespace" in columns or is_given_out, columns
+    await eventually(is_running)
+    assert (await second.get("runs"))["runs"] == []
+    runs: Any = stubs.RunServiceStub(second.client)
+    request = pb.CancelSessionRunsRequest(parent=second.parent, session_key=SESSION)
+    assert (await runs.CancelSessionRuns(request)).count == 0
+    await second.say("h-1", "/stop")
+    gate.set()
+    assert await answering == "You said: hold on"
 
 
 async def _remove_all(side: Side) -> None:
-    sessions: Any = router_service_pb2_grpc.SessionServiceStub(side.client)
-    name = f"{side.parent}/sessions/{SESSION}"
-    await sessions.ResetSession(router_service_pb2.ResetSessionRequest(name=name))
-    runs: Any = scheduler_service_pb2_grpc.RunServiceStub(side.client)
-    await runs.CancelSessionRuns(
-        scheduler_service_pb2.CancelSessionRunsRequest(parent=side.parent, session_key=SESSION)
-    )
-    tasks: Any = scheduler_service_pb2_grpc.TaskServiceStub(side.client)
+    tasks: Any = stubs.TaskServiceStub(side.client)
     for task in (await side.get("tasks"))["tasks"]:
-        await tasks.DeleteTask(scheduler_service_pb2.DeleteTaskRequest(name=task["name"]))
+        await tasks.DeleteTask(pb.DeleteTaskRequest(name=task["name"]))
     agents: Any = policy_service_pb2_grpc.AgentServiceStub(side.client)
     agent = policy_service_pb2.DeleteAgentRequest(name=f"{side.parent}/agents/main")
     await agents.DeleteAgent(agent)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx2 as httpx
 
-from tests.support.up import Up
+from tests.support.shapes import Door
 
 T = TypeVar("T")
 
@@ -16,28 +16,55 @@ NAMESPACE = "/api/v1/namespaces/default"
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One conversation of a running `fased up`."""
+    """One conversation of a running Fased."""
 
-    up: Up
+    up: Door
     conversation: str
     session_key: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the API."""
+        return f"{NAMESPACE}/conversations/{self.conversation}"
+
+    async def states(self) -> dict[str, str]:
+        """Where each post stands, by its id."""
+        return {
+            event["postId"]: event["postState"]
+            for event in await self.events()
+            if event["kind"] in ("posted", "state")
+        }
+
+    async def ask(self, message_id: str, text: str, timeout_s: float = 60) -> str:
+        """Post, and give the answer."""
+
+        def is_answered(answers: dict[str, list[str]]) -> bool:
+            return message_id in answers
+
+        await self.post(message_id, text)
+        [answer] = (await self.until(self.answers, is_answered, timeout_s))[message_id]
+        return answer
 
     async def post(self, message_id: str, text: str) -> None:
         """Post as a browser does: the same key until the answer is 2xx, whatever breaks."""
         while True:
             try:
-                async with self.up.http() as client:
-                    response = await client.post(
-                        f"{NAMESPACE}/conversations/{self.conversation}/messages",
-                        json={"text": text},
-                        headers={"Idempotency-Key": message_id},
-                    )
+                response = await self.attempt(message_id, text)
                 if response.status_code < 300:
                     return
                 assert response.status_code in (429, 500, 503, 504), response.text
             except (httpx.TransportError, FileNotFoundError):
                 pass  # it is being restarted
             await asyncio.sleep(0.05)
+
+    async def attempt(self, message_id: str, text: str) -> httpx.Response:
+        """Post once; whatever it is answered with."""
+        async with self.up.http() as client:
+            return await client.post(
+                f"{self.path}/messages",
+                json={"text": text},
+                headers={"Idempotency-Key": message_id},
+            )
 
     async def events(self) -> list[dict[str, Any]]:
         """All stored events, oldest first."""
@@ -47,7 +74,7 @@ class Chat:
             while True:
                 page = (
                     await client.get(
-                        f"{NAMESPACE}/conversations/{self.conversation}/events",
+                        f"{self.path}/events",
                         params={"pageSize": 1000, "pageToken": token},
                     )
                 ).json()
@@ -84,7 +111,7 @@ class Chat:
                 await asyncio.sleep(0.1)
 
 
-async def open_chat(up: Up, title: str = "", agent_id: str = "") -> Chat:
+async def open_chat(up: Door, title: str = "", agent_id: str = "") -> Chat:
     """A conversation in the main session, or in a new one with this title."""
     async with up.http() as client:
         key = ""

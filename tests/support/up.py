@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2 as httpx
 
+from cli import postgres_home, postmaster
 from tests.support.postgres import remove_database, temporary_folder
 
 START_TIMEOUT_S = 60.0
@@ -32,7 +33,7 @@ async def running_up(**environment: str) -> AsyncIterator["Up"]:
             await up.start()
             yield up
         finally:
-            if up.process is not None:
+            if up.process is not None and up.process.returncode is None:
                 await up.stop()
             remove_database(up.state_dir)
 
@@ -77,6 +78,15 @@ class Up:
     async def stop(self) -> int:
         """Ctrl-C; gives the exit code."""
         return await self._end(signal.SIGINT)
+
+    def kill_postgres(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End its PostgreSQL: SIGKILL as the kernel would, SIGQUIT as `-m immediate` does."""
+        home, pointer = self.state_dir / "postgres", self.state_dir / postgres_home.POINTER
+        if pointer.exists():
+            home = Path(pointer.read_text().strip())
+        found = postmaster.read(home / "data")
+        assert found is not None
+        os.kill(found.pid, how)
 
     def gateway(self) -> dict[str, Any]:
         """What `fased up` wrote for its clients: addresses, token, pid."""
