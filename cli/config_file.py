@@ -12,13 +12,16 @@ from typing import Any
 import grpc
 import json5
 
+from cli import config_accounts, config_gates
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2 as router_pb
 from fased.api.router.v1 import router_service_pb2_grpc
+from fased.core.account_configuration import parse_accounts
 from fased.core.agents import AgentDefinition, checked_definition
 from fased.core.configuration import AgentEntry, Configuration, parse_configuration
 from fased.core.errors import InvalidArgument
+from fased.core.gate_configuration import parse_gates
 from fased.core.names import DEFAULT_NAMESPACE
 from fased.wire.agents import definition_to_pb
 from fased.wire.routes import binding_to_pb, options_to_pb, session_policy_to_pb
@@ -28,7 +31,7 @@ PARENT = f"namespaces/{DEFAULT_NAMESPACE}"
 
 
 # What the file may hold for parts that this version does not have yet.
-_NOT_SERVED = ("broadcast", "channels")
+_NOT_SERVED = ("broadcast",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ def read(path: Path) -> ConfigFile:
         configuration = parse_configuration(document)
         for entry in configuration.agents:
             _check_agent(entry)
+        parse_gates(configuration.channels)
+        parse_accounts(configuration.channels)
     except InvalidArgument as exc:
         raise InvalidArgument(
             f"{path}: {exc.message}", reason=exc.reason, metadata=exc.metadata
@@ -86,7 +91,8 @@ def decode(text: str, path: Path) -> Any:
 
 
 async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> tuple[str, ...]:
-    """Make the file's Agents, bindings, session policy and options stand, and those it dropped go.
+    """Make the file's Agents, bindings, session policy, options, gates and accounts stand, and
+    those it dropped go.
 
     Gives what is odd about all bindings as they stand now, a sentence each. Raises
     FailedPrecondition when another owner has one of the file's.
@@ -117,6 +123,9 @@ async def apply(channel: grpc.aio.Channel, config: ConfigFile) -> tuple[str, ...
             options=options_to_pb(configuration.routing) if "routing" in named else None,
         )
     )
+    await config_gates.apply(channel, config.owner, configuration)
+    # Last: what comes in finds its gate and its bindings.
+    await config_accounts.apply(channel, config.owner, configuration)
     return tuple(finding.message for finding in applied.lint)
 
 
@@ -133,6 +142,7 @@ def _check_agent(entry: AgentEntry) -> None:
 
 def _warnings(path: Path, configuration: Configuration, named: frozenset[str]) -> tuple[str, ...]:
     odd = [finding.message for finding in configuration.warnings]
+    odd += [finding.message for finding in parse_accounts(configuration.channels)[1]]
     odd += [f"{key} has no effect in this version." for key in _NOT_SERVED if key in named]
     return tuple(f"{path.name}: {each}" for each in odd)
 

@@ -22,6 +22,8 @@ from fased.core.names import DEFAULT_NAMESPACE
 GROUPS = {
     "agents": ("cli.agents", "Agents: who answers, and for which chats."),
     "task": ("cli.tasks", "Saved work: make it, run it, see what became of it."),
+    "channels": ("cli.channels", "Channel accounts: the bots that people write to."),
+    "pairing": ("cli.pairing", "Who may write to a channel account."),
     "sessions": ("cli.sessions", "Conversations and what was said in them."),
     "token": ("cli.tokens", "Tokens that let people and programs call the gateway."),
     "gateway": ("cli.gateway", "The gateway that `fased up` runs on this machine."),

@@ -40,19 +40,25 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who wrote: the platform's id, and a name to show."""
+    """Who wrote: the platform's id, and a name to show.
+
+    `is_bot` says that no person did, `is_self` that the account's own bot did.
+    """
 
     id: str
     display_name: str = ""
+    is_bot: bool = False
+    is_self: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyTo:
-    """The message this one answers, quoted by the platform."""
+    """The message this one answers, quoted by the platform; `is_me` when our bot wrote it."""
 
     id: str
     body: str = ""
     sender: str = ""
+    is_me: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class InboundEvent:
 
     `event_id` is `{namespace}:{channel}:{account}:{native update id}`, the key by which its
     effects happen once. `text` is the raw body; reply context is added where a model reads it.
+    `mentions_me` says that the account's own bot is named in it, `thread_is_mine` that our bot
+    began its thread.
     """
 
     event_id: str
@@ -91,6 +99,8 @@ class InboundEvent:
     reply_to: ReplyTo | None = None
     attached: Attachment | None = None
     native_id: str = ""
+    mentions_me: bool = False
+    thread_is_mine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ class RunBody:
 
     `prompt` is the task's text and empty for a message run, whose words are its `inputs`.
     `target` is where the result goes; None keeps it internal. `model` is an explicit choice,
-    empty for the Agent's own. `trace` carries W3C trace context.
+    empty for the Agent's own. `trace` carries W3C trace context. `context_lines` are what was said
+    in the group before and not to the Agent, oldest first: untrusted.
     """
 
     agent_id: AgentId
@@ -124,6 +125,7 @@ class RunBody:
     parent_run: RunId | None = None
     correlation_id: str = ""
     trace: dict[str, str] = field(default_factory=dict, hash=False)
+    context_lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

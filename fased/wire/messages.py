@@ -64,22 +64,29 @@ def reply_to_pb(reply_to: ReplyTo | None) -> message_pb2.ReplyTo | None:
     """A quoted message; None leaves the field unset."""
     if reply_to is None:
         return None
-    return message_pb2.ReplyTo(id=reply_to.id, body=reply_to.body, sender=reply_to.sender)
+    return message_pb2.ReplyTo(
+        id=reply_to.id, body=reply_to.body, sender=reply_to.sender, is_me=reply_to.is_me
+    )
 
 
 def reply_from_pb(reply_to: message_pb2.ReplyTo) -> ReplyTo:
     """A quoted message."""
-    return ReplyTo(reply_to.id, reply_to.body, reply_to.sender)
+    return ReplyTo(reply_to.id, reply_to.body, reply_to.sender, reply_to.is_me)
 
 
 def sender_to_pb(sender: Sender) -> message_pb2.Sender:
     """A sender."""
-    return message_pb2.Sender(id=sender.id, display_name=sender.display_name)
+    return message_pb2.Sender(
+        id=sender.id,
+        display_name=sender.display_name,
+        is_bot=sender.is_bot,
+        is_self=sender.is_self,
+    )
 
 
 def sender_from_pb(sender: message_pb2.Sender) -> Sender:
     """A sender."""
-    return Sender(sender.id, sender.display_name)
+    return Sender(sender.id, sender.display_name, sender.is_bot, sender.is_self)
 
 
 def attachment_to_pb(attached: Attachment | None) -> message_pb2.Attachment | None:
@@ -140,6 +147,8 @@ def inbound_to_pb(event: InboundEvent) -> message_pb2.InboundEvent:
         reply_to=reply_to_pb(event.reply_to),
         attached=attachment_to_pb(event.attached),
         native_id=event.native_id,
+        mentions_me=event.mentions_me,
+        thread_is_mine=event.thread_is_mine,
     )
 
 
@@ -166,6 +175,8 @@ def inbound_from_pb(event: message_pb2.InboundEvent) -> InboundEvent:
         reply_to=reply_from_pb(event.reply_to) if event.HasField("reply_to") else None,
         attached=attachment_from_pb(event.attached) if event.HasField("attached") else None,
         native_id=event.native_id,
+        mentions_me=event.mentions_me,
+        thread_is_mine=event.thread_is_mine,
     )
 
 

@@ -93,6 +93,7 @@ def body_to_pb(body: RunBody) -> run_pb2.RunBody:
         parent_run_id=body.parent_run or 0,
         correlation_id=body.correlation_id,
         trace=body.trace,
+        context_lines=body.context_lines,
     )
 
 
@@ -113,6 +114,7 @@ def body_from_pb(body: run_pb2.RunBody) -> RunBody:
         parent_run=RunId(body.parent_run_id) if body.parent_run_id else None,
         correlation_id=body.correlation_id,
         trace=dict(body.trace),
+        context_lines=tuple(body.context_lines),
     )
 
 

@@ -1,11 +1,13 @@
-"""What becomes of inbound events: a command is carried out, any other message becomes a run.
+"""What becomes of inbound events: of those that the gate lets through a command is carried out, and
+any other message becomes a run.
 
-Decides only the order of the two; routes are `core/routing.py`, sessions `placing.py`, commands
-`commands/`. A batch is of one partition and in order, so a command comes after the messages
-before it were enqueued and before the next are placed.
+Decides only the order of the two; the gate is `gate.py`, routes are `core/routing.py`, sessions
+`placing.py`, commands `commands/`. A batch is of one partition and in order, so a command comes
+after the messages before it were enqueued and before the next are placed.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -34,6 +36,7 @@ from fased.wire.messages import inbound_from_pb
 from fased.wire.runs import new_run_to_pb
 from services.router.commands.carry_out import carry_out
 from services.router.commands.chat import Chat, Services, target_of
+from services.router.gate import Gate
 from services.router.placing import Placed, Routed, place
 from services.router.tables import KnownAgent, RoutingTables
 
@@ -44,28 +47,43 @@ _TRACE = ("traceparent", "tracestate")
 logger = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message on its way to its session and its run."""
+
+    routed: Routed
+    context_lines: tuple[str, ...]
+    trace: dict[str, str]
+
+
 class Inbound:
     """The effect of the inbound consumer."""
 
     def __init__(self, host: Host, tables: RoutingTables) -> None:
         self._host = host
         self._tables = tables
+        self._gate = Gate(host)
         self._services = Services.of(host)
         self._queue = queue_service_pb2_grpc.QueueServiceStub(host.client("scheduler"))
 
     async def __call__(self, records: Sequence[Received]) -> None:
-        """Route a batch of one partition; raises what makes the batch come again."""
-        waiting: list[tuple[Routed, Received]] = []
+        """Gate and route a batch of one partition; raises what makes the batch come again."""
+        events = [_event(record) for record in records]
+        commands = [_command(event) for event in events]
+        screened = await self._gate.screen(
+            [(event, command is not None) for event, command in zip(events, commands, strict=True)]
+        )
+        waiting: list[_Waiting] = []
         known: dict[Namespace, _Known] = {}
-        for record in records:
-            event = inbound_from_pb(message_pb2.InboundEvent.FromString(record.value))
+        for record, event, command, each in zip(records, events, commands, screened, strict=True):
+            if not each.is_admitted:
+                continue
             if event.namespace not in known:
                 known[event.namespace] = await self._tables.read(event.namespace)
             table, agents = known[event.namespace]
             routed = _route(event, table)
-            command = _command(event)
             if command is None:
-                waiting.append((routed, record))
+                waiting.append(_Waiting(routed, each.context_lines, _trace(record)))
                 continue
             await self._enqueue(waiting)
             waiting = []
@@ -74,19 +92,23 @@ class Inbound:
             del known[event.namespace]  # a command may change what routing knows
         await self._enqueue(waiting)
 
-    async def _enqueue(self, waiting: Sequence[tuple[Routed, Received]]) -> None:
-        placed = await place(self._host.database.queue, [routed for routed, _ in waiting])
+    async def _enqueue(self, waiting: Sequence[_Waiting]) -> None:
+        placed = await place(self._host.database.queue, [each.routed for each in waiting])
         if not placed:
             return
         items = [
             queue_pb.EnqueueItem(
-                namespace=each.routed.event.namespace,
-                key=each.routed.event.event_id,
-                runs=[new_run_to_pb(_run(each, _trace(record)))],
+                namespace=session.routed.event.namespace,
+                key=session.routed.event.event_id,
+                runs=[new_run_to_pb(_run(session, each))],
             )
-            for each, (_, record) in zip(placed, waiting, strict=True)
+            for session, each in zip(placed, waiting, strict=True)
         ]
         await self._queue.EnqueueRuns(queue_pb.EnqueueRunsRequest(items=items))
+
+
+def _event(record: Received) -> InboundEvent:
+    return inbound_from_pb(message_pb2.InboundEvent.FromString(record.value))
 
 
 def _route(event: InboundEvent, table: RoutingTable) -> Routed:
@@ -103,7 +125,7 @@ def _command(event: InboundEvent) -> Command | FasedError | None:
         return exc
 
 
-def _run(placed: Placed, trace: dict[str, str]) -> NewRun:
+def _run(placed: Placed, waiting: _Waiting) -> NewRun:
     event, session = placed.routed.event, placed.session
     return NewRun(
         namespace=event.namespace,
@@ -123,7 +145,8 @@ def _run(placed: Placed, trace: dict[str, str]) -> NewRun:
             target=target_of(event),
             model=session.model,
             correlation_id=event.event_id,
-            trace=trace,
+            trace=waiting.trace,
+            context_lines=waiting.context_lines,
         ),
     )
 

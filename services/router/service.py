@@ -14,8 +14,10 @@ from fased.bus.consumer import run_consumer
 from fased.bus.relay import run_relay
 from fased.process import Host, Service, wait_or_stop
 from fased.store import transient
-from fased.store.router import effects
+from fased.store.router import effects, group_history, pairings
+from services.router.gate_policies import GateServicer
 from services.router.inbound import Inbound
+from services.router.pairing import PairingServicer
 from services.router.routes import RouteServicer
 from services.router.sessions import SessionServicer
 from services.router.tables import RoutingTables
@@ -43,6 +45,12 @@ async def open_service(host: Host) -> AsyncIterator[Service]:
         router_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionServicer(host.database, tables), server
         )
+        router_service_pb2_grpc.add_PairingServiceServicer_to_server(
+            PairingServicer(host.database), server
+        )
+        router_service_pb2_grpc.add_GateServiceServicer_to_server(
+            GateServicer(host.database), server
+        )
 
     async def consume() -> None:
         await run_consumer(host.bus, NAME, [topics.INBOUND], inbound, stop=host.stop)
@@ -55,6 +63,8 @@ async def open_service(host: Host) -> AsyncIterator[Service]:
             try:
                 async with host.database.queue.acquire() as conn:
                     await effects.prune(conn, KEPT)
+                    await group_history.prune(conn, KEPT)
+                    await pairings.prune(conn)
             except transient.DRIVER_ERRORS as exc:
                 logger.warning("router_prune_failed", error=type(exc).__name__)
 

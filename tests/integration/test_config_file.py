@@ -14,6 +14,7 @@ from fased.api.router.v1 import binding_pb2, router_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2 as pb
 from fased.api.types.v1 import message_pb2
 from fased.core import errors
+from services.channels import service as channels
 from services.policy import service as policy
 from services.router import service as router
 from tests.support.services import Running, running
@@ -41,7 +42,7 @@ FILE = """
 
 @pytest.fixture
 async def up(database_url: str) -> AsyncIterator[Running]:
-    services = [policy.open_service, router.open_service]
+    services = [policy.open_service, router.open_service, channels.open_service]
     async with running(database_url, lambda listen, token: services) as started:
         yield started
 
@@ -193,7 +194,6 @@ def test_what_has_no_effect_is_a_warning(path: Path) -> None:
         "fased.json: odd is not known here and has no effect.",
         "fased.json: session.mainKey has no effect: the main key is always main.",
         "fased.json: broadcast has no effect in this version.",
-        "fased.json: channels has no effect in this version.",
     )
 
 

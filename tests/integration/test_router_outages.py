@@ -73,6 +73,7 @@ async def apart(database_url: str) -> AsyncIterator[Apart]:
             await agents.CreateAgent(
                 policy_service_pb2.CreateAgentRequest(parent="namespaces/default", agent_id="main")
             )
+            await router.open_gates("default")
             yield Apart(router, address)
 
 

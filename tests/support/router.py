@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from fased.api.policy.v1 import agent_pb2, policy_service_pb2, policy_service_pb2_grpc
-from fased.api.router.v1 import router_service_pb2_grpc
+from fased.api.router.v1 import pairing_pb2, router_service_pb2, router_service_pb2_grpc
 from fased.api.scheduler.v1 import run_pb2, scheduler_service_pb2_grpc
 from fased.api.scheduler.v1 import scheduler_service_pb2 as scheduler_pb
 from fased.api.types.v1 import message_pb2
@@ -24,6 +24,8 @@ from tests.support.calls import eventually
 from tests.support.schedulers import scheduling
 from tests.support.services import Running
 
+# Accounts that everybody may write to, but in tests of the gate.
+OPEN_ACCOUNTS = ("telegram:default", "telegram:other", "telegram:work", "discord:default")
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 _numbers = count(1)
 
@@ -46,6 +48,16 @@ class Router:
         return router_service_pb2_grpc.SessionServiceStub(self.up.channel)
 
     @property
+    def pairing(self) -> Any:
+        """The stub of PairingService."""
+        return router_service_pb2_grpc.PairingServiceStub(self.up.channel)
+
+    @property
+    def gates(self) -> Any:
+        """The stub of GateService."""
+        return router_service_pb2_grpc.GateServiceStub(self.up.channel)
+
+    @property
     def tasks(self) -> Any:
         """The stub of TaskService."""
         return scheduler_service_pb2_grpc.TaskServiceStub(self.up.channel)
@@ -60,6 +72,26 @@ class Router:
                 agent=agent_pb2.Agent(**fields),
             )
         )
+
+    async def open_gates(self, *namespaces: str) -> None:
+        """Let everybody write to OPEN_ACCOUNTS, in groups too, and without a mention."""
+        for namespace in namespaces:
+            parent = f"namespaces/{namespace}"
+            gates = [
+                pairing_pb2.Gate(
+                    name=f"{parent}/gates/{account}",
+                    dm_policy="open",
+                    allow_from=["*"],
+                    groups=["*"],
+                    require_mention=False,
+                )
+                for account in OPEN_ACCOUNTS
+            ]
+            await self.gates.ApplyGates(
+                router_service_pb2.ApplyGatesRequest(
+                    parent=parent, managed_by="file:open", gates=gates
+                )
+            )
 
     async def publish(self, *events: InboundEvent) -> None:
         """Put events on the bus, in order."""
@@ -140,13 +172,17 @@ class Writer:
 
 @asynccontextmanager
 async def routing(
-    database_url: str, *, namespaces: tuple[str, ...] = ("default",)
+    database_url: str, *, namespaces: tuple[str, ...] = ("default",), is_open: bool = True
 ) -> AsyncIterator[Router]:
-    """Router, policy and scheduler, with an Agent `main` in each namespace."""
+    """Router, policy and scheduler, with an Agent `main` in each namespace, where everybody may
+    write unless told otherwise.
+    """
     async with (
         scheduling(database_url, namespaces=namespaces) as scheduler,
         listening(Router(scheduler.up)) as router,
     ):
+        if is_open:
+            await router.open_gates(*namespaces)
         yield router
 
 

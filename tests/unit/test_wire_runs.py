@@ -58,6 +58,7 @@ BODIES = of(
     inputs=st.lists(INPUTS, max_size=2).map(tuple),
     target=st.none() | TARGETS,
     trace=st.dictionaries(TEXT, TEXT, max_size=2),
+    context_lines=st.lists(TEXT, max_size=2).map(tuple),
 )
 NAMESPACE = st.just(Namespace("default"))
 

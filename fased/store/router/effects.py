@@ -1,4 +1,4 @@
-"""What happened once: the commands of events, and answered requests."""
+"""What happened once: the commands and pairings of events, and answered requests."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -8,7 +8,7 @@ from fased.store.database import Connection
 
 
 async def claim_event(conn: Connection, namespace: Namespace, event_id: str) -> bool:
-    """Whether an event's command is carried out now, in this transaction, for the first time."""
+    """Whether what an event does happens now, in this transaction, for the first time."""
     row = await conn.fetchrow(
         """INSERT INTO router.command_effect (namespace, event_id) VALUES ($1, $2)
            ON CONFLICT DO NOTHING RETURNING 1""",
@@ -19,7 +19,7 @@ async def claim_event(conn: Connection, namespace: Namespace, event_id: str) -> 
 
 
 async def is_known(conn: Connection, namespace: Namespace, event_id: str) -> bool:
-    """Whether an event's command was carried out before."""
+    """Whether what an event does was done before."""
     return bool(
         await conn.fetchval(
             "SELECT 1 FROM router.command_effect WHERE namespace = $1 AND event_id = $2",

@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Identity,
     Index,
     Integer,
     Table,
@@ -67,6 +68,58 @@ session = Table(
     UniqueConstraint("namespace", "identity"),
     Index("session_recent", "namespace", "last_message_at", "session_key"),
     Index("session_base", "namespace", "base_key", postgresql_where=text("base_key <> ''::text")),
+    schema=SCHEMA,
+)
+
+gate = Table(
+    "gate",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("policy", JSONB, nullable=False),
+    Column("managed_by", Text, nullable=False, server_default=_empty),
+    schema=SCHEMA,
+)
+
+pairing = Table(
+    "pairing",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("sender_id", Text, primary_key=True),
+    Column("sender_name", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    UniqueConstraint("namespace", "code"),
+    schema=SCHEMA,
+)
+
+allowed_sender = Table(
+    "allowed_sender",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("sender_id", Text, primary_key=True),
+    Column("sender_name", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+)
+
+group_history = Table(
+    "group_history",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("chat", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("line", Text, nullable=False),
+    Column("given_to", Text, nullable=False, server_default=_empty),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+    Index("group_history_received", "received_at"),
     schema=SCHEMA,
 )
 

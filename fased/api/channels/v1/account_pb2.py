@@ -25,13 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#fased/api/channels/v1/account.proto\x12\x15\x66\x61sed.api.channels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x12\n\ncredential\x18\x04 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x05 \x01(\x08\x12\x12\n\nmanaged_by\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_inbound_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12last_outbound_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#fased/api/channels/v1/account.proto\x12\x15\x66\x61sed.api.channels.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x03\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x12\n\ncredential\x18\x04 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x05 \x01(\x08\x12\x12\n\nmanaged_by\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_inbound_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12last_outbound_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x30\n\x04mode\x18\x0b \x01(\x0e\x32\".fased.api.channels.v1.ReceiveMode\x12\x10\n\x08\x61pi_base\x18\x0c \x01(\t\x12\x13\n\x0bwebhook_url\x18\r \x01(\t\x12<\n\x0eunknown_policy\x18\x0e \x01(\x0e\x32$.fased.api.channels.v1.UnknownPolicy\">\n\x08Identity\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"d\n\x05Probe\x12.\n\nprobe_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xf7\x02\n\rAccountStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfigured\x18\x02 \x01(\x08\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x35\n\x11last_inbound_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12last_outbound_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11last_error_reason\x18\x06 \x01(\t\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x33\n\x0flast_error_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08identity\x18\t \x01(\x0b\x32\x1f.fased.api.channels.v1.Identity\x12+\n\x05probe\x18\n \x01(\x0b\x32\x1c.fased.api.channels.v1.Probe*\\\n\x0bReceiveMode\x12\x1c\n\x18RECEIVE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11RECEIVE_MODE_POLL\x10\x01\x12\x18\n\x14RECEIVE_MODE_WEBHOOK\x10\x02*c\n\rUnknownPolicy\x12\x1e\n\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13UNKNOWN_POLICY_HOLD\x10\x01\x12\x19\n\x15UNKNOWN_POLICY_RESEND\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fased.api.channels.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_RECEIVEMODE']._serialized_start=1090
+  _globals['_RECEIVEMODE']._serialized_end=1182
+  _globals['_UNKNOWNPOLICY']._serialized_start=1184
+  _globals['_UNKNOWNPOLICY']._serialized_end=1283
   _globals['_ACCOUNT']._serialized_start=96
-  _globals['_ACCOUNT']._serialized_end=393
+  _globals['_ACCOUNT']._serialized_end=544
+  _globals['_IDENTITY']._serialized_start=546
+  _globals['_IDENTITY']._serialized_end=608
+  _globals['_PROBE']._serialized_start=610
+  _globals['_PROBE']._serialized_end=710
+  _globals['_ACCOUNTSTATUS']._serialized_start=713
+  _globals['_ACCOUNTSTATUS']._serialized_end=1088
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +17,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ReceiveMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReceiveModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReceiveMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECEIVE_MODE_UNSPECIFIED: _ReceiveMode.ValueType  # 0
+    """Not said: poll."""
+    RECEIVE_MODE_POLL: _ReceiveMode.ValueType  # 1
+    """The platform is asked again and again."""
+    RECEIVE_MODE_WEBHOOK: _ReceiveMode.ValueType  # 2
+    """The platform calls our address."""
+
+class ReceiveMode(_ReceiveMode, metaclass=_ReceiveModeEnumTypeWrapper):
+    """ReceiveMode is how messages come in."""
+
+RECEIVE_MODE_UNSPECIFIED: ReceiveMode.ValueType  # 0
+"""Not said: poll."""
+RECEIVE_MODE_POLL: ReceiveMode.ValueType  # 1
+"""The platform is asked again and again."""
+RECEIVE_MODE_WEBHOOK: ReceiveMode.ValueType  # 2
+"""The platform calls our address."""
+Global___ReceiveMode: _TypeAlias = ReceiveMode  # noqa: Y015
+
+class _UnknownPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnknownPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnknownPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNKNOWN_POLICY_UNSPECIFIED: _UnknownPolicy.ValueType  # 0
+    """Not said: hold."""
+    UNKNOWN_POLICY_HOLD: _UnknownPolicy.ValueType  # 1
+    """Nothing: it is shown as unknown, and the chat goes on."""
+    UNKNOWN_POLICY_RESEND: _UnknownPolicy.ValueType  # 2
+    """It is sent again, and may be there twice."""
+
+class UnknownPolicy(_UnknownPolicy, metaclass=_UnknownPolicyEnumTypeWrapper):
+    """UnknownPolicy is what follows a send whose outcome nobody knows."""
+
+UNKNOWN_POLICY_UNSPECIFIED: UnknownPolicy.ValueType  # 0
+"""Not said: hold."""
+UNKNOWN_POLICY_HOLD: UnknownPolicy.ValueType  # 1
+"""Nothing: it is shown as unknown, and the chat goes on."""
+UNKNOWN_POLICY_RESEND: UnknownPolicy.ValueType  # 2
+"""It is sent again, and may be there twice."""
+Global___UnknownPolicy: _TypeAlias = UnknownPolicy  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
@@ -33,6 +82,10 @@ class Account(_message.Message):
     LAST_INBOUND_TIME_FIELD_NUMBER: _builtins.int
     LAST_OUTBOUND_TIME_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    API_BASE_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    UNKNOWN_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/accounts/{channel}:{account}."""
     channel: _builtins.str
@@ -40,13 +93,23 @@ class Account(_message.Message):
     account_id: _builtins.str
     """The account's id."""
     credential: _builtins.str
-    """Where the credential is: env:NAME, file:PATH or secret:NAME/KEY; empty for WebChat."""
+    """Where the credential is: env:NAME or file:PATH; empty for WebChat."""
     enabled: _builtins.bool
     """Whether it is used."""
     managed_by: _builtins.str
     """Who owns it: empty, file:NAME or resource:UID."""
     last_error: _builtins.str
     """The last error, one sentence; empty when none."""
+    mode: Global___ReceiveMode.ValueType
+    """How messages come in."""
+    api_base: _builtins.str
+    """The base URL of the platform's API; empty for the platform's own."""
+    webhook_url: _builtins.str
+    """The public address under which our webhooks are reached, without the path that is ours; empty
+    unless the mode is webhook.
+    """
+    unknown_policy: Global___UnknownPolicy.ValueType
+    """What follows a send whose outcome nobody knows."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -72,11 +135,149 @@ class Account(_message.Message):
         last_inbound_time: _timestamp_pb2.Timestamp | None = ...,
         last_outbound_time: _timestamp_pb2.Timestamp | None = ...,
         last_error: _builtins.str = ...,
+        mode: Global___ReceiveMode.ValueType = ...,
+        api_base: _builtins.str = ...,
+        webhook_url: _builtins.str = ...,
+        unknown_policy: Global___UnknownPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_inbound_time", b"last_inbound_time", "last_outbound_time", b"last_outbound_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "channel", b"channel", "create_time", b"create_time", "credential", b"credential", "enabled", b"enabled", "last_error", b"last_error", "last_inbound_time", b"last_inbound_time", "last_outbound_time", b"last_outbound_time", "managed_by", b"managed_by", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_base", b"api_base", "channel", b"channel", "create_time", b"create_time", "credential", b"credential", "enabled", b"enabled", "last_error", b"last_error", "last_inbound_time", b"last_inbound_time", "last_outbound_time", b"last_outbound_time", "managed_by", b"managed_by", "mode", b"mode", "name", b"name", "unknown_policy", b"unknown_policy", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class Identity(_message.Message):
+    """Identity is who the platform says an account is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The platform's id of the bot."""
+    username: _builtins.str
+    """Its user name, without @."""
+    display_name: _builtins.str
+    """The name it shows."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        username: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "id", b"id", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Identity: _TypeAlias = Identity  # noqa: Y015
+
+@_typing.final
+class Probe(_message.Message):
+    """Probe is the last answer of a platform to "does it work?"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBE_TIME_FIELD_NUMBER: _builtins.int
+    OK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ok: _builtins.bool
+    """Whether it works."""
+    reason: _builtins.str
+    """Why not, UPPER_SNAKE; empty when it works."""
+    message: _builtins.str
+    """One sentence for a person."""
+    @_builtins.property
+    def probe_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked."""
+
+    def __init__(
+        self,
+        *,
+        probe_time: _timestamp_pb2.Timestamp | None = ...,
+        ok: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["probe_time", b"probe_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "ok", b"ok", "probe_time", b"probe_time", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probe: _TypeAlias = Probe  # noqa: Y015
+
+@_typing.final
+class AccountStatus(_message.Message):
+    """AccountStatus is what is known of an account's connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONFIGURED_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    LAST_INBOUND_TIME_FIELD_NUMBER: _builtins.int
+    LAST_OUTBOUND_TIME_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_REASON_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_TIME_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/accounts/{channel}:{account}."""
+    configured: _builtins.bool
+    """Whether its credential is there to be read."""
+    connected: _builtins.bool
+    """Whether messages come in at this time."""
+    last_error_reason: _builtins.str
+    """The last error's reason, UPPER_SNAKE; empty when none."""
+    last_error: _builtins.str
+    """The last error, one sentence; empty when none."""
+    @_builtins.property
+    def last_inbound_time(self) -> _timestamp_pb2.Timestamp:
+        """When a message last came in; unset when none did."""
+
+    @_builtins.property
+    def last_outbound_time(self) -> _timestamp_pb2.Timestamp:
+        """When a message last went out; unset when none did."""
+
+    @_builtins.property
+    def last_error_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was."""
+
+    @_builtins.property
+    def identity(self) -> Global___Identity:
+        """Who the account is; unset until the platform said so."""
+
+    @_builtins.property
+    def probe(self) -> Global___Probe:
+        """The last probe; unset when there was none."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        configured: _builtins.bool = ...,
+        connected: _builtins.bool = ...,
+        last_inbound_time: _timestamp_pb2.Timestamp | None = ...,
+        last_outbound_time: _timestamp_pb2.Timestamp | None = ...,
+        last_error_reason: _builtins.str = ...,
+        last_error: _builtins.str = ...,
+        last_error_time: _timestamp_pb2.Timestamp | None = ...,
+        identity: Global___Identity | None = ...,
+        probe: Global___Probe | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "last_error_time", b"last_error_time", "last_inbound_time", b"last_inbound_time", "last_outbound_time", b"last_outbound_time", "probe", b"probe"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configured", b"configured", "connected", b"connected", "identity", b"identity", "last_error", b"last_error", "last_error_reason", b"last_error_reason", "last_error_time", b"last_error_time", "last_inbound_time", b"last_inbound_time", "last_outbound_time", b"last_outbound_time", "name", b"name", "probe", b"probe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountStatus: _TypeAlias = AccountStatus  # noqa: Y015

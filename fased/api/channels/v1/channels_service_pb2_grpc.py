@@ -45,6 +45,26 @@ class AccountServiceStub:
                 request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.GetAccountStatus = channel.unary_unary(
+                '/fased.api.channels.v1.AccountService/GetAccountStatus',
+                request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountStatusRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountStatusResponse.FromString,
+                _registered_method=True)
+        self.CreateAccount = channel.unary_unary(
+                '/fased.api.channels.v1.AccountService/CreateAccount',
+                request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.CreateAccountRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.CreateAccountResponse.FromString,
+                _registered_method=True)
+        self.DeleteAccount = channel.unary_unary(
+                '/fased.api.channels.v1.AccountService/DeleteAccount',
+                request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.DeleteAccountRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.DeleteAccountResponse.FromString,
+                _registered_method=True)
+        self.ApplyAccounts = channel.unary_unary(
+                '/fased.api.channels.v1.AccountService/ApplyAccounts',
+                request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -65,6 +85,37 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAccountStatus(self, request, context):
+        """GetAccountStatus tells how an account does; a probe asks the platform first, which needs role
+        operator. Errors: NOT_FOUND; PERMISSION_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAccount(self, request, context):
+        """CreateAccount adds an account. Errors: ALREADY_EXISTS; INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAccount(self, request, context):
+        """DeleteAccount removes an account; what waits to be sent by it fails. Errors: NOT_FOUND;
+        FAILED_PRECONDITION (MANAGED_ELSEWHERE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyAccounts(self, request, context):
+        """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
+        Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +128,26 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.GetAccount,
                     request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountRequest.FromString,
                     response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'GetAccountStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAccountStatus,
+                    request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountStatusRequest.FromString,
+                    response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountStatusResponse.SerializeToString,
+            ),
+            'CreateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAccount,
+                    request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.CreateAccountRequest.FromString,
+                    response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.CreateAccountResponse.SerializeToString,
+            ),
+            'DeleteAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccount,
+                    request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.DeleteAccountRequest.FromString,
+                    response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.DeleteAccountResponse.SerializeToString,
+            ),
+            'ApplyAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyAccounts,
+                    request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +205,114 @@ class AccountService:
             '/fased.api.channels.v1.AccountService/GetAccount',
             fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountRequest.SerializeToString,
             fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAccountStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.channels.v1.AccountService/GetAccountStatus',
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountStatusRequest.SerializeToString,
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.GetAccountStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.channels.v1.AccountService/CreateAccount',
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.CreateAccountRequest.SerializeToString,
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.CreateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.channels.v1.AccountService/DeleteAccount',
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.DeleteAccountRequest.SerializeToString,
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.DeleteAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.channels.v1.AccountService/ApplyAccounts',
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsRequest.SerializeToString,
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsResponse.FromString,
             options,
             channel_credentials,
             insecure,

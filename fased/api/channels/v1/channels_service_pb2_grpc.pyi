@@ -37,6 +37,20 @@ class AccountServiceStub:
     """ListAccounts lists a namespace's accounts."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.GetAccountRequest, _channels_service_pb2.GetAccountResponse]
     """GetAccount gives one account. Errors: NOT_FOUND."""
+    GetAccountStatus: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.GetAccountStatusRequest, _channels_service_pb2.GetAccountStatusResponse]
+    """GetAccountStatus tells how an account does; a probe asks the platform first, which needs role
+    operator. Errors: NOT_FOUND; PERMISSION_DENIED.
+    """
+    CreateAccount: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.CreateAccountRequest, _channels_service_pb2.CreateAccountResponse]
+    """CreateAccount adds an account. Errors: ALREADY_EXISTS; INVALID_ARGUMENT."""
+    DeleteAccount: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.DeleteAccountRequest, _channels_service_pb2.DeleteAccountResponse]
+    """DeleteAccount removes an account; what waits to be sent by it fails. Errors: NOT_FOUND;
+    FAILED_PRECONDITION (MANAGED_ELSEWHERE).
+    """
+    ApplyAccounts: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.ApplyAccountsRequest, _channels_service_pb2.ApplyAccountsResponse]
+    """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
+    Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -47,6 +61,20 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """ListAccounts lists a namespace's accounts."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.GetAccountRequest, _channels_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """GetAccount gives one account. Errors: NOT_FOUND."""
+    GetAccountStatus: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.GetAccountStatusRequest, _channels_service_pb2.GetAccountStatusResponse]  # type: ignore[assignment]
+    """GetAccountStatus tells how an account does; a probe asks the platform first, which needs role
+    operator. Errors: NOT_FOUND; PERMISSION_DENIED.
+    """
+    CreateAccount: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.CreateAccountRequest, _channels_service_pb2.CreateAccountResponse]  # type: ignore[assignment]
+    """CreateAccount adds an account. Errors: ALREADY_EXISTS; INVALID_ARGUMENT."""
+    DeleteAccount: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.DeleteAccountRequest, _channels_service_pb2.DeleteAccountResponse]  # type: ignore[assignment]
+    """DeleteAccount removes an account; what waits to be sent by it fails. Errors: NOT_FOUND;
+    FAILED_PRECONDITION (MANAGED_ELSEWHERE).
+    """
+    ApplyAccounts: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.ApplyAccountsRequest, _channels_service_pb2.ApplyAccountsResponse]  # type: ignore[assignment]
+    """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
+    Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccountService keeps channel accounts."""
@@ -66,6 +94,44 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_channels_service_pb2.GetAccountResponse, _abc.Awaitable[_channels_service_pb2.GetAccountResponse]]:
         """GetAccount gives one account. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetAccountStatus(
+        self,
+        request: _channels_service_pb2.GetAccountStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channels_service_pb2.GetAccountStatusResponse, _abc.Awaitable[_channels_service_pb2.GetAccountStatusResponse]]:
+        """GetAccountStatus tells how an account does; a probe asks the platform first, which needs role
+        operator. Errors: NOT_FOUND; PERMISSION_DENIED.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateAccount(
+        self,
+        request: _channels_service_pb2.CreateAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channels_service_pb2.CreateAccountResponse, _abc.Awaitable[_channels_service_pb2.CreateAccountResponse]]:
+        """CreateAccount adds an account. Errors: ALREADY_EXISTS; INVALID_ARGUMENT."""
+
+    @_abc_1.abstractmethod
+    def DeleteAccount(
+        self,
+        request: _channels_service_pb2.DeleteAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channels_service_pb2.DeleteAccountResponse, _abc.Awaitable[_channels_service_pb2.DeleteAccountResponse]]:
+        """DeleteAccount removes an account; what waits to be sent by it fails. Errors: NOT_FOUND;
+        FAILED_PRECONDITION (MANAGED_ELSEWHERE).
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyAccounts(
+        self,
+        request: _channels_service_pb2.ApplyAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channels_service_pb2.ApplyAccountsResponse, _abc.Awaitable[_channels_service_pb2.ApplyAccountsResponse]]:
+        """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
+        Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

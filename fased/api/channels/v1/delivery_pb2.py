@@ -26,17 +26,17 @@ from fased.api.types.v1 import message_pb2 as fased_dot_api_dot_types_dot_v1_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$fased/api/channels/v1/delivery.proto\x12\x15\x66\x61sed.api.channels.v1\x1a fased/api/types/v1/message.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x02\n\x08\x44\x65livery\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06target\x18\x02 \x01(\x0b\x32\x1a.fased.api.types.v1.Target\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.fased.api.channels.v1.DeliveryState\x12\x0e\n\x06run_id\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x34\n\x06\x63hunks\x18\x07 \x03(\x0b\x32$.fased.api.channels.v1.DeliveryChunk\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\rDeliveryChunk\x12\x0f\n\x07ordinal\x18\x01 \x01(\x05\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.fased.api.channels.v1.DeliveryState\x12\x0f\n\x07receipt\x18\x03 \x01(\t*\x9b\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_PENDING\x10\x01\x12\x17\n\x13\x44\x45LIVERY_STATE_SENT\x10\x02\x12\x1a\n\x16\x44\x45LIVERY_STATE_UNKNOWN\x10\x03\x12\x19\n\x15\x44\x45LIVERY_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$fased/api/channels/v1/delivery.proto\x12\x15\x66\x61sed.api.channels.v1\x1a fased/api/types/v1/message.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x02\n\x08\x44\x65livery\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06target\x18\x02 \x01(\x0b\x32\x1a.fased.api.types.v1.Target\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.fased.api.channels.v1.DeliveryState\x12\x0e\n\x06run_id\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x34\n\x06\x63hunks\x18\x07 \x03(\x0b\x32$.fased.api.channels.v1.DeliveryChunk\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\rDeliveryChunk\x12\x0f\n\x07ordinal\x18\x01 \x01(\x05\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.fased.api.channels.v1.DeliveryState\x12\x0f\n\x07receipt\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12\x15\n\runknown_sends\x18\x05 \x01(\x05*\xb7\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_PENDING\x10\x01\x12\x17\n\x13\x44\x45LIVERY_STATE_SENT\x10\x02\x12\x1a\n\x16\x44\x45LIVERY_STATE_UNKNOWN\x10\x03\x12\x19\n\x15\x44\x45LIVERY_STATE_FAILED\x10\x04\x12\x1a\n\x16\x44\x45LIVERY_STATE_SENDING\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fased.api.channels.v1.delivery_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYSTATE']._serialized_start=560
-  _globals['_DELIVERYSTATE']._serialized_end=715
+  _globals['_DELIVERYSTATE']._serialized_start=602
+  _globals['_DELIVERYSTATE']._serialized_end=785
   _globals['_DELIVERY']._serialized_start=131
   _globals['_DELIVERY']._serialized_end=453
-  _globals['_DELIVERYCHUNK']._serialized_start=455
-  _globals['_DELIVERYCHUNK']._serialized_end=557
+  _globals['_DELIVERYCHUNK']._serialized_start=456
+  _globals['_DELIVERYCHUNK']._serialized_end=599
 # @@protoc_insertion_point(module_scope)

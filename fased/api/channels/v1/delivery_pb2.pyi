@@ -37,6 +37,8 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     """A send was begun and its outcome cannot be told."""
     DELIVERY_STATE_FAILED: _DeliveryState.ValueType  # 4
     """It will not be sent."""
+    DELIVERY_STATE_SENDING: _DeliveryState.ValueType  # 5
+    """A call was begun and did not end yet; of chunks only."""
 
 class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
     """DeliveryState is what became of a delivery."""
@@ -51,6 +53,8 @@ DELIVERY_STATE_UNKNOWN: DeliveryState.ValueType  # 3
 """A send was begun and its outcome cannot be told."""
 DELIVERY_STATE_FAILED: DeliveryState.ValueType  # 4
 """It will not be sent."""
+DELIVERY_STATE_SENDING: DeliveryState.ValueType  # 5
+"""A call was begun and did not end yet; of chunks only."""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
 
 @_typing.final
@@ -124,22 +128,30 @@ class DeliveryChunk(_message.Message):
     ORDINAL_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_SENDS_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Its place, from 0."""
     state: Global___DeliveryState.ValueType
     """What became of it."""
     receipt: _builtins.str
     """The platform's id of the message sent; empty until then."""
+    attempts: _builtins.int
+    """How often a send was begun."""
+    unknown_sends: _builtins.int
+    """How many of those ended unseen; with policy resend, how many doubles there may be."""
     def __init__(
         self,
         *,
         ordinal: _builtins.int = ...,
         state: Global___DeliveryState.ValueType = ...,
         receipt: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        unknown_sends: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ordinal", b"ordinal", "receipt", b"receipt", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "ordinal", b"ordinal", "receipt", b"receipt", "state", b"state", "unknown_sends", b"unknown_sends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

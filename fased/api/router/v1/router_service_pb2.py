@@ -23,14 +23,16 @@ _sym_db = _symbol_database.Default()
 
 
 from fased.api.router.v1 import binding_pb2 as fased_dot_api_dot_router_dot_v1_dot_binding__pb2
+from fased.api.router.v1 import pairing_pb2 as fased_dot_api_dot_router_dot_v1_dot_pairing__pb2
 from fased.api.router.v1 import route_pb2 as fased_dot_api_dot_router_dot_v1_dot_route__pb2
 from fased.api.router.v1 import session_pb2 as fased_dot_api_dot_router_dot_v1_dot_session__pb2
 from fased.api.types.v1 import access_pb2 as fased_dot_api_dot_types_dot_v1_dot_access__pb2
 from fased.api.types.v1 import finding_pb2 as fased_dot_api_dot_types_dot_v1_dot_finding__pb2
 from fased.api.types.v1 import message_pb2 as fased_dot_api_dot_types_dot_v1_dot_message__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fased/api/router/v1/router_service.proto\x12\x13\x66\x61sed.api.router.v1\x1a!fased/api/router/v1/binding.proto\x1a\x1f\x66\x61sed/api/router/v1/route.proto\x1a!fased/api/router/v1/session.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a fased/api/types/v1/finding.proto\x1a fased/api/types/v1/message.proto\"\xc5\x02\n\x13ResolveRouteRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12&\n\x04peer\x18\x04 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12-\n\x0bparent_peer\x18\x05 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12*\n\x06thread\x18\x06 \x01(\x0b\x32\x1a.fased.api.types.v1.Thread\x12\x10\n\x08guild_id\x18\x07 \x01(\t\x12\x10\n\x08role_ids\x18\x08 \x03(\t\x12\x0f\n\x07team_id\x18\t \x01(\t\x12\x30\n\x08\x61ttached\x18\n \x01(\x0b\x32\x1e.fased.api.types.v1.Attachment\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\"\xb0\x01\n\x14ResolveRouteResponse\x12\x34\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".fased.api.router.v1.RouteDecision\x12\x37\n\ncandidates\x18\x02 \x03(\x0b\x32#.fased.api.router.v1.RouteCandidate\x12)\n\x04lint\x18\x03 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"7\n\x13ListBindingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"\x82\x01\n\x14ListBindingsResponse\x12.\n\x08\x62indings\x18\x01 \x03(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12)\n\x04lint\x18\x03 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"z\n\x14\x43reateBindingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x07\x62inding\x18\x02 \x01(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"W\n\x15\x43reateBindingResponse\x12-\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x0f\n\x07version\x18\x02 \x01(\x03\"8\n\x14\x44\x65leteBindingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x15\x44\x65leteBindingResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\xd4\x01\n\x13\x41pplyRoutingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nmanaged_by\x18\x02 \x01(\t\x12.\n\x08\x62indings\x18\x03 \x03(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x33\n\x07session\x18\x04 \x01(\x0b\x32\".fased.api.router.v1.SessionPolicy\x12\x34\n\x07options\x18\x05 \x01(\x0b\x32#.fased.api.router.v1.RoutingOptions\"R\n\x14\x41pplyRoutingResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12)\n\x04lint\x18\x02 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"^\n\x13ListSessionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x14ListSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.fased.api.router.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x12GetSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"[\n\x14\x43reateSessionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"F\n\x15\x43reateSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"7\n\x13ResetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"E\n\x14ResetSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"7\n\x15ResolveSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"G\n\x16ResolveSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session2\xab\x04\n\x0cRouteService\x12i\n\x0cResolveRoute\x12(.fased.api.router.v1.ResolveRouteRequest\x1a).fased.api.router.v1.ResolveRouteResponse\"\x04\xc8\xda\x18\x01\x12i\n\x0cListBindings\x12(.fased.api.router.v1.ListBindingsRequest\x1a).fased.api.router.v1.ListBindingsResponse\"\x04\xc8\xda\x18\x01\x12l\n\rCreateBinding\x12).fased.api.router.v1.CreateBindingRequest\x1a*.fased.api.router.v1.CreateBindingResponse\"\x04\xc8\xda\x18\x03\x12l\n\rDeleteBinding\x12).fased.api.router.v1.DeleteBindingRequest\x1a*.fased.api.router.v1.DeleteBindingResponse\"\x04\xc8\xda\x18\x03\x12i\n\x0c\x41pplyRouting\x12(.fased.api.router.v1.ApplyRoutingRequest\x1a).fased.api.router.v1.ApplyRoutingResponse\"\x04\xc8\xda\x18\x04\x32\xaa\x04\n\x0eSessionService\x12i\n\x0cListSessions\x12(.fased.api.router.v1.ListSessionsRequest\x1a).fased.api.router.v1.ListSessionsResponse\"\x04\xc8\xda\x18\x01\x12\x63\n\nGetSession\x12&.fased.api.router.v1.GetSessionRequest\x1a\'.fased.api.router.v1.GetSessionResponse\"\x04\xc8\xda\x18\x01\x12l\n\rCreateSession\x12).fased.api.router.v1.CreateSessionRequest\x1a*.fased.api.router.v1.CreateSessionResponse\"\x04\xc8\xda\x18\x02\x12i\n\x0cResetSession\x12(.fased.api.router.v1.ResetSessionRequest\x1a).fased.api.router.v1.ResetSessionResponse\"\x04\xc8\xda\x18\x02\x12o\n\x0eResolveSession\x12*.fased.api.router.v1.ResolveSessionRequest\x1a+.fased.api.router.v1.ResolveSessionResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fased/api/router/v1/router_service.proto\x12\x13\x66\x61sed.api.router.v1\x1a!fased/api/router/v1/binding.proto\x1a!fased/api/router/v1/pairing.proto\x1a\x1f\x66\x61sed/api/router/v1/route.proto\x1a!fased/api/router/v1/session.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a fased/api/types/v1/finding.proto\x1a fased/api/types/v1/message.proto\x1a google/protobuf/field_mask.proto\"\xc5\x02\n\x13ResolveRouteRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12&\n\x04peer\x18\x04 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12-\n\x0bparent_peer\x18\x05 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12*\n\x06thread\x18\x06 \x01(\x0b\x32\x1a.fased.api.types.v1.Thread\x12\x10\n\x08guild_id\x18\x07 \x01(\t\x12\x10\n\x08role_ids\x18\x08 \x03(\t\x12\x0f\n\x07team_id\x18\t \x01(\t\x12\x30\n\x08\x61ttached\x18\n \x01(\x0b\x32\x1e.fased.api.types.v1.Attachment\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\"\xb0\x01\n\x14ResolveRouteResponse\x12\x34\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".fased.api.router.v1.RouteDecision\x12\x37\n\ncandidates\x18\x02 \x03(\x0b\x32#.fased.api.router.v1.RouteCandidate\x12)\n\x04lint\x18\x03 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"7\n\x13ListBindingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"\x82\x01\n\x14ListBindingsResponse\x12.\n\x08\x62indings\x18\x01 \x03(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12)\n\x04lint\x18\x03 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"z\n\x14\x43reateBindingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x07\x62inding\x18\x02 \x01(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"W\n\x15\x43reateBindingResponse\x12-\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x0f\n\x07version\x18\x02 \x01(\x03\"8\n\x14\x44\x65leteBindingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x15\x44\x65leteBindingResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\xd4\x01\n\x13\x41pplyRoutingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nmanaged_by\x18\x02 \x01(\t\x12.\n\x08\x62indings\x18\x03 \x03(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x33\n\x07session\x18\x04 \x01(\x0b\x32\".fased.api.router.v1.SessionPolicy\x12\x34\n\x07options\x18\x05 \x01(\x0b\x32#.fased.api.router.v1.RoutingOptions\"R\n\x14\x41pplyRoutingResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12)\n\x04lint\x18\x02 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"^\n\x13ListSessionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x14ListSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.fased.api.router.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x12GetSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"[\n\x14\x43reateSessionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"F\n\x15\x43reateSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"7\n\x13ResetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"E\n\x14ResetSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"7\n\x15ResolveSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"G\n\x16ResolveSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Session\"%\n\x13ListPairingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"M\n\x14ListPairingsResponse\x12\x35\n\x08pairings\x18\x01 \x03(\x0b\x32#.fased.api.router.v1.PairingRequest\"9\n\x15\x41pprovePairingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"L\n\x16\x41pprovePairingResponse\x12\x32\n\x06sender\x18\x01 \x01(\x0b\x32\".fased.api.router.v1.AllowedSender\"6\n\x12\x44\x65nyPairingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13\x44\x65nyPairingResponse\"R\n\x19ListAllowedSendersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"j\n\x1aListAllowedSendersResponse\x12\x33\n\x07senders\x18\x01 \x03(\x0b\x32\".fased.api.router.v1.AllowedSender\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x12\x41llowSenderRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\x06sender\x18\x02 \x01(\x0b\x32\".fased.api.router.v1.AllowedSender\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"I\n\x13\x41llowSenderResponse\x12\x32\n\x06sender\x18\x01 \x01(\x0b\x32\".fased.api.router.v1.AllowedSender\"7\n\x13RevokeSenderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x16\n\x14RevokeSenderResponse\"\x1e\n\x0eGetGateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x0fGetGateResponse\x12\'\n\x04gate\x18\x01 \x01(\x0b\x32\x19.fased.api.router.v1.Gate\"\"\n\x10ListGatesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"=\n\x11ListGatesResponse\x12(\n\x05gates\x18\x01 \x03(\x0b\x32\x19.fased.api.router.v1.Gate\"\x81\x01\n\x11UpdateGateRequest\x12\'\n\x04gate\x18\x01 \x01(\x0b\x32\x19.fased.api.router.v1.Gate\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"=\n\x12UpdateGateResponse\x12\'\n\x04gate\x18\x01 \x01(\x0b\x32\x19.fased.api.router.v1.Gate\"a\n\x11\x41pplyGatesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nmanaged_by\x18\x02 \x01(\t\x12(\n\x05gates\x18\x03 \x03(\x0b\x32\x19.fased.api.router.v1.Gate\"\x14\n\x12\x41pplyGatesResponse2\xab\x04\n\x0cRouteService\x12i\n\x0cResolveRoute\x12(.fased.api.router.v1.ResolveRouteRequest\x1a).fased.api.router.v1.ResolveRouteResponse\"\x04\xc8\xda\x18\x01\x12i\n\x0cListBindings\x12(.fased.api.router.v1.ListBindingsRequest\x1a).fased.api.router.v1.ListBindingsResponse\"\x04\xc8\xda\x18\x01\x12l\n\rCreateBinding\x12).fased.api.router.v1.CreateBindingRequest\x1a*.fased.api.router.v1.CreateBindingResponse\"\x04\xc8\xda\x18\x03\x12l\n\rDeleteBinding\x12).fased.api.router.v1.DeleteBindingRequest\x1a*.fased.api.router.v1.DeleteBindingResponse\"\x04\xc8\xda\x18\x03\x12i\n\x0c\x41pplyRouting\x12(.fased.api.router.v1.ApplyRoutingRequest\x1a).fased.api.router.v1.ApplyRoutingResponse\"\x04\xc8\xda\x18\x04\x32\xaa\x04\n\x0eSessionService\x12i\n\x0cListSessions\x12(.fased.api.router.v1.ListSessionsRequest\x1a).fased.api.router.v1.ListSessionsResponse\"\x04\xc8\xda\x18\x01\x12\x63\n\nGetSession\x12&.fased.api.router.v1.GetSessionRequest\x1a\'.fased.api.router.v1.GetSessionResponse\"\x04\xc8\xda\x18\x01\x12l\n\rCreateSession\x12).fased.api.router.v1.CreateSessionRequest\x1a*.fased.api.router.v1.CreateSessionResponse\"\x04\xc8\xda\x18\x02\x12i\n\x0cResetSession\x12(.fased.api.router.v1.ResetSessionRequest\x1a).fased.api.router.v1.ResetSessionResponse\"\x04\xc8\xda\x18\x02\x12o\n\x0eResolveSession\x12*.fased.api.router.v1.ResolveSessionRequest\x1a+.fased.api.router.v1.ResolveSessionResponse\"\x04\xc8\xda\x18\x04\x32\xa4\x05\n\x0ePairingService\x12i\n\x0cListPairings\x12(.fased.api.router.v1.ListPairingsRequest\x1a).fased.api.router.v1.ListPairingsResponse\"\x04\xc8\xda\x18\x01\x12o\n\x0e\x41pprovePairing\x12*.fased.api.router.v1.ApprovePairingRequest\x1a+.fased.api.router.v1.ApprovePairingResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0b\x44\x65nyPairing\x12\'.fased.api.router.v1.DenyPairingRequest\x1a(.fased.api.router.v1.DenyPairingResponse\"\x04\xc8\xda\x18\x03\x12{\n\x12ListAllowedSenders\x12..fased.api.router.v1.ListAllowedSendersRequest\x1a/.fased.api.router.v1.ListAllowedSendersResponse\"\x04\xc8\xda\x18\x01\x12\x66\n\x0b\x41llowSender\x12\'.fased.api.router.v1.AllowSenderRequest\x1a(.fased.api.router.v1.AllowSenderResponse\"\x04\xc8\xda\x18\x03\x12i\n\x0cRevokeSender\x12(.fased.api.router.v1.RevokeSenderRequest\x1a).fased.api.router.v1.RevokeSenderResponse\"\x04\xc8\xda\x18\x03\x32\x95\x03\n\x0bGateService\x12Z\n\x07GetGate\x12#.fased.api.router.v1.GetGateRequest\x1a$.fased.api.router.v1.GetGateResponse\"\x04\xc8\xda\x18\x01\x12`\n\tListGates\x12%.fased.api.router.v1.ListGatesRequest\x1a&.fased.api.router.v1.ListGatesResponse\"\x04\xc8\xda\x18\x01\x12\x63\n\nUpdateGate\x12&.fased.api.router.v1.UpdateGateRequest\x1a\'.fased.api.router.v1.UpdateGateResponse\"\x04\xc8\xda\x18\x03\x12\x63\n\nApplyGates\x12&.fased.api.router.v1.ApplyGatesRequest\x1a\'.fased.api.router.v1.ApplyGatesResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,48 +59,112 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['ResetSession']._serialized_options = b'\310\332\030\002'
   _globals['_SESSIONSERVICE'].methods_by_name['ResolveSession']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['ResolveSession']._serialized_options = b'\310\332\030\004'
-  _globals['_RESOLVEROUTEREQUEST']._serialized_start=270
-  _globals['_RESOLVEROUTEREQUEST']._serialized_end=595
-  _globals['_RESOLVEROUTERESPONSE']._serialized_start=598
-  _globals['_RESOLVEROUTERESPONSE']._serialized_end=774
-  _globals['_LISTBINDINGSREQUEST']._serialized_start=776
-  _globals['_LISTBINDINGSREQUEST']._serialized_end=831
-  _globals['_LISTBINDINGSRESPONSE']._serialized_start=834
-  _globals['_LISTBINDINGSRESPONSE']._serialized_end=964
-  _globals['_CREATEBINDINGREQUEST']._serialized_start=966
-  _globals['_CREATEBINDINGREQUEST']._serialized_end=1088
-  _globals['_CREATEBINDINGRESPONSE']._serialized_start=1090
-  _globals['_CREATEBINDINGRESPONSE']._serialized_end=1177
-  _globals['_DELETEBINDINGREQUEST']._serialized_start=1179
-  _globals['_DELETEBINDINGREQUEST']._serialized_end=1235
-  _globals['_DELETEBINDINGRESPONSE']._serialized_start=1237
-  _globals['_DELETEBINDINGRESPONSE']._serialized_end=1277
-  _globals['_APPLYROUTINGREQUEST']._serialized_start=1280
-  _globals['_APPLYROUTINGREQUEST']._serialized_end=1492
-  _globals['_APPLYROUTINGRESPONSE']._serialized_start=1494
-  _globals['_APPLYROUTINGRESPONSE']._serialized_end=1576
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1578
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1672
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1674
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1769
-  _globals['_GETSESSIONREQUEST']._serialized_start=1771
-  _globals['_GETSESSIONREQUEST']._serialized_end=1804
-  _globals['_GETSESSIONRESPONSE']._serialized_start=1806
-  _globals['_GETSESSIONRESPONSE']._serialized_end=1873
-  _globals['_CREATESESSIONREQUEST']._serialized_start=1875
-  _globals['_CREATESESSIONREQUEST']._serialized_end=1966
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=1968
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=2038
-  _globals['_RESETSESSIONREQUEST']._serialized_start=2040
-  _globals['_RESETSESSIONREQUEST']._serialized_end=2095
-  _globals['_RESETSESSIONRESPONSE']._serialized_start=2097
-  _globals['_RESETSESSIONRESPONSE']._serialized_end=2166
-  _globals['_RESOLVESESSIONREQUEST']._serialized_start=2168
-  _globals['_RESOLVESESSIONREQUEST']._serialized_end=2223
-  _globals['_RESOLVESESSIONRESPONSE']._serialized_start=2225
-  _globals['_RESOLVESESSIONRESPONSE']._serialized_end=2296
-  _globals['_ROUTESERVICE']._serialized_start=2299
-  _globals['_ROUTESERVICE']._serialized_end=2854
-  _globals['_SESSIONSERVICE']._serialized_start=2857
-  _globals['_SESSIONSERVICE']._serialized_end=3411
+  _globals['_PAIRINGSERVICE'].methods_by_name['ListPairings']._loaded_options = None
+  _globals['_PAIRINGSERVICE'].methods_by_name['ListPairings']._serialized_options = b'\310\332\030\001'
+  _globals['_PAIRINGSERVICE'].methods_by_name['ApprovePairing']._loaded_options = None
+  _globals['_PAIRINGSERVICE'].methods_by_name['ApprovePairing']._serialized_options = b'\310\332\030\003'
+  _globals['_PAIRINGSERVICE'].methods_by_name['DenyPairing']._loaded_options = None
+  _globals['_PAIRINGSERVICE'].methods_by_name['DenyPairing']._serialized_options = b'\310\332\030\003'
+  _globals['_PAIRINGSERVICE'].methods_by_name['ListAllowedSenders']._loaded_options = None
+  _globals['_PAIRINGSERVICE'].methods_by_name['ListAllowedSenders']._serialized_options = b'\310\332\030\001'
+  _globals['_PAIRINGSERVICE'].methods_by_name['AllowSender']._loaded_options = None
+  _globals['_PAIRINGSERVICE'].methods_by_name['AllowSender']._serialized_options = b'\310\332\030\003'
+  _globals['_PAIRINGSERVICE'].methods_by_name['RevokeSender']._loaded_options = None
+  _globals['_PAIRINGSERVICE'].methods_by_name['RevokeSender']._serialized_options = b'\310\332\030\003'
+  _globals['_GATESERVICE'].methods_by_name['GetGate']._loaded_options = None
+  _globals['_GATESERVICE'].methods_by_name['GetGate']._serialized_options = b'\310\332\030\001'
+  _globals['_GATESERVICE'].methods_by_name['ListGates']._loaded_options = None
+  _globals['_GATESERVICE'].methods_by_name['ListGates']._serialized_options = b'\310\332\030\001'
+  _globals['_GATESERVICE'].methods_by_name['UpdateGate']._loaded_options = None
+  _globals['_GATESERVICE'].methods_by_name['UpdateGate']._serialized_options = b'\310\332\030\003'
+  _globals['_GATESERVICE'].methods_by_name['ApplyGates']._loaded_options = None
+  _globals['_GATESERVICE'].methods_by_name['ApplyGates']._serialized_options = b'\310\332\030\004'
+  _globals['_RESOLVEROUTEREQUEST']._serialized_start=339
+  _globals['_RESOLVEROUTEREQUEST']._serialized_end=664
+  _globals['_RESOLVEROUTERESPONSE']._serialized_start=667
+  _globals['_RESOLVEROUTERESPONSE']._serialized_end=843
+  _globals['_LISTBINDINGSREQUEST']._serialized_start=845
+  _globals['_LISTBINDINGSREQUEST']._serialized_end=900
+  _globals['_LISTBINDINGSRESPONSE']._serialized_start=903
+  _globals['_LISTBINDINGSRESPONSE']._serialized_end=1033
+  _globals['_CREATEBINDINGREQUEST']._serialized_start=1035
+  _globals['_CREATEBINDINGREQUEST']._serialized_end=1157
+  _globals['_CREATEBINDINGRESPONSE']._serialized_start=1159
+  _globals['_CREATEBINDINGRESPONSE']._serialized_end=1246
+  _globals['_DELETEBINDINGREQUEST']._serialized_start=1248
+  _globals['_DELETEBINDINGREQUEST']._serialized_end=1304
+  _globals['_DELETEBINDINGRESPONSE']._serialized_start=1306
+  _globals['_DELETEBINDINGRESPONSE']._serialized_end=1346
+  _globals['_APPLYROUTINGREQUEST']._serialized_start=1349
+  _globals['_APPLYROUTINGREQUEST']._serialized_end=1561
+  _globals['_APPLYROUTINGRESPONSE']._serialized_start=1563
+  _globals['_APPLYROUTINGRESPONSE']._serialized_end=1645
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1647
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1741
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1743
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1838
+  _globals['_GETSESSIONREQUEST']._serialized_start=1840
+  _globals['_GETSESSIONREQUEST']._serialized_end=1873
+  _globals['_GETSESSIONRESPONSE']._serialized_start=1875
+  _globals['_GETSESSIONRESPONSE']._serialized_end=1942
+  _globals['_CREATESESSIONREQUEST']._serialized_start=1944
+  _globals['_CREATESESSIONREQUEST']._serialized_end=2035
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=2037
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=2107
+  _globals['_RESETSESSIONREQUEST']._serialized_start=2109
+  _globals['_RESETSESSIONREQUEST']._serialized_end=2164
+  _globals['_RESETSESSIONRESPONSE']._serialized_start=2166
+  _globals['_RESETSESSIONRESPONSE']._serialized_end=2235
+  _globals['_RESOLVESESSIONREQUEST']._serialized_start=2237
+  _globals['_RESOLVESESSIONREQUEST']._serialized_end=2292
+  _globals['_RESOLVESESSIONRESPONSE']._serialized_start=2294
+  _globals['_RESOLVESESSIONRESPONSE']._serialized_end=2365
+  _globals['_LISTPAIRINGSREQUEST']._serialized_start=2367
+  _globals['_LISTPAIRINGSREQUEST']._serialized_end=2404
+  _globals['_LISTPAIRINGSRESPONSE']._serialized_start=2406
+  _globals['_LISTPAIRINGSRESPONSE']._serialized_end=2483
+  _globals['_APPROVEPAIRINGREQUEST']._serialized_start=2485
+  _globals['_APPROVEPAIRINGREQUEST']._serialized_end=2542
+  _globals['_APPROVEPAIRINGRESPONSE']._serialized_start=2544
+  _globals['_APPROVEPAIRINGRESPONSE']._serialized_end=2620
+  _globals['_DENYPAIRINGREQUEST']._serialized_start=2622
+  _globals['_DENYPAIRINGREQUEST']._serialized_end=2676
+  _globals['_DENYPAIRINGRESPONSE']._serialized_start=2678
+  _globals['_DENYPAIRINGRESPONSE']._serialized_end=2699
+  _globals['_LISTALLOWEDSENDERSREQUEST']._serialized_start=2701
+  _globals['_LISTALLOWEDSENDERSREQUEST']._serialized_end=2783
+  _globals['_LISTALLOWEDSENDERSRESPONSE']._serialized_start=2785
+  _globals['_LISTALLOWEDSENDERSRESPONSE']._serialized_end=2891
+  _globals['_ALLOWSENDERREQUEST']._serialized_start=2893
+  _globals['_ALLOWSENDERREQUEST']._serialized_end=3001
+  _globals['_ALLOWSENDERRESPONSE']._serialized_start=3003
+  _globals['_ALLOWSENDERRESPONSE']._serialized_end=3076
+  _globals['_REVOKESENDERREQUEST']._serialized_start=3078
+  _globals['_REVOKESENDERREQUEST']._serialized_end=3133
+  _globals['_REVOKESENDERRESPONSE']._serialized_start=3135
+  _globals['_REVOKESENDERRESPONSE']._serialized_end=3157
+  _globals['_GETGATEREQUEST']._serialized_start=3159
+  _globals['_GETGATEREQUEST']._serialized_end=3189
+  _globals['_GETGATERESPONSE']._serialized_start=3191
+  _globals['_GETGATERESPONSE']._serialized_end=3249
+  _globals['_LISTGATESREQUEST']._serialized_start=3251
+  _globals['_LISTGATESREQUEST']._serialized_end=3285
+  _globals['_LISTGATESRESPONSE']._serialized_start=3287
+  _globals['_LISTGATESRESPONSE']._serialized_end=3348
+  _globals['_UPDATEGATEREQUEST']._serialized_start=3351
+  _globals['_UPDATEGATEREQUEST']._serialized_end=3480
+  _globals['_UPDATEGATERESPONSE']._serialized_start=3482
+  _globals['_UPDATEGATERESPONSE']._serialized_end=3543
+  _globals['_APPLYGATESREQUEST']._serialized_start=3545
+  _globals['_APPLYGATESREQUEST']._serialized_end=3642
+  _globals['_APPLYGATESRESPONSE']._serialized_start=3644
+  _globals['_APPLYGATESRESPONSE']._serialized_end=3664
+  _globals['_ROUTESERVICE']._serialized_start=3667
+  _globals['_ROUTESERVICE']._serialized_end=4222
+  _globals['_SESSIONSERVICE']._serialized_start=4225
+  _globals['_SESSIONSERVICE']._serialized_end=4779
+  _globals['_PAIRINGSERVICE']._serialized_start=4782
+  _globals['_PAIRINGSERVICE']._serialized_end=5458
+  _globals['_GATESERVICE']._serialized_start=5461
+  _globals['_GATESERVICE']._serialized_end=5866
 # @@protoc_insertion_point(module_scope)

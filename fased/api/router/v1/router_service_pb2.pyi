@@ -5,11 +5,13 @@ isort:skip_file
 
 from collections import abc as _abc
 from fased.api.router.v1 import binding_pb2 as _binding_pb2
+from fased.api.router.v1 import pairing_pb2 as _pairing_pb2
 from fased.api.router.v1 import route_pb2 as _route_pb2
 from fased.api.router.v1 import session_pb2 as _session_pb2
 from fased.api.types.v1 import finding_pb2 as _finding_pb2
 from fased.api.types.v1 import message_pb2 as _message_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -640,3 +642,498 @@ class ResolveSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveSessionResponse: _TypeAlias = ResolveSessionResponse  # noqa: Y015
+
+@_typing.final
+class ListPairingsRequest(_message.Message):
+    """ListPairingsRequest asks who waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPairingsRequest: _TypeAlias = ListPairingsRequest  # noqa: Y015
+
+@_typing.final
+class ListPairingsResponse(_message.Message):
+    """ListPairingsResponse lists who waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIRINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pairings(self) -> _containers.RepeatedCompositeFieldContainer[_pairing_pb2.PairingRequest]:
+        """The oldest first."""
+
+    def __init__(
+        self,
+        *,
+        pairings: _abc.Iterable[_pairing_pb2.PairingRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairings", b"pairings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPairingsResponse: _TypeAlias = ListPairingsResponse  # noqa: Y015
+
+@_typing.final
+class ApprovePairingRequest(_message.Message):
+    """ApprovePairingRequest names a request by its code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/pairings/{code}; the code in any case."""
+    request_id: _builtins.str
+    """A UUID; a repeat answers with the first result."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovePairingRequest: _TypeAlias = ApprovePairingRequest  # noqa: Y015
+
+@_typing.final
+class ApprovePairingResponse(_message.Message):
+    """ApprovePairingResponse holds who may write now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sender(self) -> _pairing_pb2.AllowedSender:
+        """Who may write now."""
+
+    def __init__(
+        self,
+        *,
+        sender: _pairing_pb2.AllowedSender | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovePairingResponse: _TypeAlias = ApprovePairingResponse  # noqa: Y015
+
+@_typing.final
+class DenyPairingRequest(_message.Message):
+    """DenyPairingRequest names a request by its code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/pairings/{code}; the code in any case."""
+    request_id: _builtins.str
+    """A UUID; a repeat does nothing more."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyPairingRequest: _TypeAlias = DenyPairingRequest  # noqa: Y015
+
+@_typing.final
+class DenyPairingResponse(_message.Message):
+    """DenyPairingResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyPairingResponse: _TypeAlias = DenyPairingResponse  # noqa: Y015
+
+@_typing.final
+class ListAllowedSendersRequest(_message.Message):
+    """ListAllowedSendersRequest asks for a page of senders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, the cap is 1000."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAllowedSendersRequest: _TypeAlias = ListAllowedSendersRequest  # noqa: Y015
+
+@_typing.final
+class ListAllowedSendersResponse(_message.Message):
+    """ListAllowedSendersResponse is a page of senders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def senders(self) -> _containers.RepeatedCompositeFieldContainer[_pairing_pb2.AllowedSender]:
+        """By channel, account and id."""
+
+    def __init__(
+        self,
+        *,
+        senders: _abc.Iterable[_pairing_pb2.AllowedSender] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "senders", b"senders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAllowedSendersResponse: _TypeAlias = ListAllowedSendersResponse  # noqa: Y015
+
+@_typing.final
+class AllowSenderRequest(_message.Message):
+    """AllowSenderRequest says who may write where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    request_id: _builtins.str
+    """A UUID; a repeat answers with the same."""
+    @_builtins.property
+    def sender(self) -> _pairing_pb2.AllowedSender:
+        """Channel, account and sender; its name and time are ignored."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        sender: _pairing_pb2.AllowedSender | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "sender", b"sender"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowSenderRequest: _TypeAlias = AllowSenderRequest  # noqa: Y015
+
+@_typing.final
+class AllowSenderResponse(_message.Message):
+    """AllowSenderResponse holds who may write now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sender(self) -> _pairing_pb2.AllowedSender:
+        """Who may write now."""
+
+    def __init__(
+        self,
+        *,
+        sender: _pairing_pb2.AllowedSender | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowSenderResponse: _TypeAlias = AllowSenderResponse  # noqa: Y015
+
+@_typing.final
+class RevokeSenderRequest(_message.Message):
+    """RevokeSenderRequest names a sender."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/senders/{channel}:{account}:{sender id}."""
+    request_id: _builtins.str
+    """A UUID; a repeat does nothing more."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeSenderRequest: _TypeAlias = RevokeSenderRequest  # noqa: Y015
+
+@_typing.final
+class RevokeSenderResponse(_message.Message):
+    """RevokeSenderResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeSenderResponse: _TypeAlias = RevokeSenderResponse  # noqa: Y015
+
+@_typing.final
+class GetGateRequest(_message.Message):
+    """GetGateRequest names a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """namespaces/{namespace}/gates/{channel}:{account}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGateRequest: _TypeAlias = GetGateRequest  # noqa: Y015
+
+@_typing.final
+class GetGateResponse(_message.Message):
+    """GetGateResponse holds the gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gate(self) -> _pairing_pb2.Gate:
+        """The gate."""
+
+    def __init__(
+        self,
+        *,
+        gate: _pairing_pb2.Gate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGateResponse: _TypeAlias = GetGateResponse  # noqa: Y015
+
+@_typing.final
+class ListGatesRequest(_message.Message):
+    """ListGatesRequest asks for a namespace's gates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatesRequest: _TypeAlias = ListGatesRequest  # noqa: Y015
+
+@_typing.final
+class ListGatesResponse(_message.Message):
+    """ListGatesResponse lists gates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[_pairing_pb2.Gate]:
+        """By channel and account."""
+
+    def __init__(
+        self,
+        *,
+        gates: _abc.Iterable[_pairing_pb2.Gate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gates", b"gates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatesResponse: _TypeAlias = ListGatesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateGateRequest(_message.Message):
+    """UpdateGateRequest holds a changed gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID; a change that is made twice is the same change."""
+    @_builtins.property
+    def gate(self) -> _pairing_pb2.Gate:
+        """The gate; its name says which."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change, such as dm_policy; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        gate: _pairing_pb2.Gate | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGateRequest: _TypeAlias = UpdateGateRequest  # noqa: Y015
+
+@_typing.final
+class UpdateGateResponse(_message.Message):
+    """UpdateGateResponse holds the gate as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gate(self) -> _pairing_pb2.Gate:
+        """The gate."""
+
+    def __init__(
+        self,
+        *,
+        gate: _pairing_pb2.Gate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGateResponse: _TypeAlias = UpdateGateResponse  # noqa: Y015
+
+@_typing.final
+class ApplyGatesRequest(_message.Message):
+    """ApplyGatesRequest is all that one owner defines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    MANAGED_BY_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    managed_by: _builtins.str
+    """file:NAME or resource:UID."""
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[_pairing_pb2.Gate]:
+        """All gates of this owner."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        managed_by: _builtins.str = ...,
+        gates: _abc.Iterable[_pairing_pb2.Gate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gates", b"gates", "managed_by", b"managed_by", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyGatesRequest: _TypeAlias = ApplyGatesRequest  # noqa: Y015
+
+@_typing.final
+class ApplyGatesResponse(_message.Message):
+    """ApplyGatesResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyGatesResponse: _TypeAlias = ApplyGatesResponse  # noqa: Y015

@@ -534,3 +534,512 @@ class SessionService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class PairingServiceStub:
+    """PairingService keeps who may write to an account directly.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListPairings = channel.unary_unary(
+                '/fased.api.router.v1.PairingService/ListPairings',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListPairingsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListPairingsResponse.FromString,
+                _registered_method=True)
+        self.ApprovePairing = channel.unary_unary(
+                '/fased.api.router.v1.PairingService/ApprovePairing',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApprovePairingRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApprovePairingResponse.FromString,
+                _registered_method=True)
+        self.DenyPairing = channel.unary_unary(
+                '/fased.api.router.v1.PairingService/DenyPairing',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.DenyPairingRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.DenyPairingResponse.FromString,
+                _registered_method=True)
+        self.ListAllowedSenders = channel.unary_unary(
+                '/fased.api.router.v1.PairingService/ListAllowedSenders',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListAllowedSendersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListAllowedSendersResponse.FromString,
+                _registered_method=True)
+        self.AllowSender = channel.unary_unary(
+                '/fased.api.router.v1.PairingService/AllowSender',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.AllowSenderRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.AllowSenderResponse.FromString,
+                _registered_method=True)
+        self.RevokeSender = channel.unary_unary(
+                '/fased.api.router.v1.PairingService/RevokeSender',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.RevokeSenderRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.RevokeSenderResponse.FromString,
+                _registered_method=True)
+
+
+class PairingServiceServicer:
+    """PairingService keeps who may write to an account directly.
+    """
+
+    def ListPairings(self, request, context):
+        """ListPairings lists who waits for approval, the oldest first; there are at most 3 an account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePairing(self, request, context):
+        """ApprovePairing lets the person with a code write to that account. Errors: INVALID_ARGUMENT;
+        NOT_FOUND when nobody waits under the code, or no longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DenyPairing(self, request, context):
+        """DenyPairing forgets a request. Errors: INVALID_ARGUMENT; NOT_FOUND as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAllowedSenders(self, request, context):
+        """ListAllowedSenders lists who was approved or allowed, by account and id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AllowSender(self, request, context):
+        """AllowSender lets somebody write to an account who did not have to ask.
+        Errors: INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSender(self, request, context):
+        """RevokeSender takes the right back. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PairingServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListPairings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPairings,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListPairingsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListPairingsResponse.SerializeToString,
+            ),
+            'ApprovePairing': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePairing,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApprovePairingRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApprovePairingResponse.SerializeToString,
+            ),
+            'DenyPairing': grpc.unary_unary_rpc_method_handler(
+                    servicer.DenyPairing,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.DenyPairingRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.DenyPairingResponse.SerializeToString,
+            ),
+            'ListAllowedSenders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAllowedSenders,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListAllowedSendersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListAllowedSendersResponse.SerializeToString,
+            ),
+            'AllowSender': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllowSender,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.AllowSenderRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.AllowSenderResponse.SerializeToString,
+            ),
+            'RevokeSender': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSender,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.RevokeSenderRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.RevokeSenderResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fased.api.router.v1.PairingService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fased.api.router.v1.PairingService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class PairingService:
+    """PairingService keeps who may write to an account directly.
+    """
+
+    @staticmethod
+    def ListPairings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.PairingService/ListPairings',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListPairingsRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListPairingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePairing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.PairingService/ApprovePairing',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApprovePairingRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApprovePairingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DenyPairing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.PairingService/DenyPairing',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.DenyPairingRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.DenyPairingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAllowedSenders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.PairingService/ListAllowedSenders',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListAllowedSendersRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListAllowedSendersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllowSender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.PairingService/AllowSender',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.AllowSenderRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.AllowSenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.PairingService/RevokeSender',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.RevokeSenderRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.RevokeSenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class GateServiceStub:
+    """GateService keeps the gate policy of each account.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetGate = channel.unary_unary(
+                '/fased.api.router.v1.GateService/GetGate',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.GetGateRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.GetGateResponse.FromString,
+                _registered_method=True)
+        self.ListGates = channel.unary_unary(
+                '/fased.api.router.v1.GateService/ListGates',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGatesRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGatesResponse.FromString,
+                _registered_method=True)
+        self.UpdateGate = channel.unary_unary(
+                '/fased.api.router.v1.GateService/UpdateGate',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.UpdateGateRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.UpdateGateResponse.FromString,
+                _registered_method=True)
+        self.ApplyGates = channel.unary_unary(
+                '/fased.api.router.v1.GateService/ApplyGates',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesResponse.FromString,
+                _registered_method=True)
+
+
+class GateServiceServicer:
+    """GateService keeps the gate policy of each account.
+    """
+
+    def GetGate(self, request, context):
+        """GetGate gives an account's gate, the default one where nobody set any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGates(self, request, context):
+        """ListGates lists the gates that were set, by channel and account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateGate(self, request, context):
+        """UpdateGate changes an account's gate. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when a
+        file or resource owns it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyGates(self, request, context):
+        """ApplyGates makes one owner's gates what the request says; one that it no longer names is the
+        default again. A gate that was set by command becomes the owner's.
+        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_GateServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGate,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.GetGateRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.GetGateResponse.SerializeToString,
+            ),
+            'ListGates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGates,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGatesRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGatesResponse.SerializeToString,
+            ),
+            'UpdateGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGate,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.UpdateGateRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.UpdateGateResponse.SerializeToString,
+            ),
+            'ApplyGates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyGates,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fased.api.router.v1.GateService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fased.api.router.v1.GateService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class GateService:
+    """GateService keeps the gate policy of each account.
+    """
+
+    @staticmethod
+    def GetGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.GateService/GetGate',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.GetGateRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.GetGateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.GateService/ListGates',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGatesRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.GateService/UpdateGate',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.UpdateGateRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.UpdateGateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyGates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.GateService/ApplyGates',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

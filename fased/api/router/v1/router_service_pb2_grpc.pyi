@@ -219,3 +219,188 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class PairingServiceStub:
+    """PairingService keeps who may write to an account directly."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PairingServiceAsyncStub: ...
+    ListPairings: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListPairingsRequest, _router_service_pb2.ListPairingsResponse]
+    """ListPairings lists who waits for approval, the oldest first; there are at most 3 an account."""
+    ApprovePairing: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ApprovePairingRequest, _router_service_pb2.ApprovePairingResponse]
+    """ApprovePairing lets the person with a code write to that account. Errors: INVALID_ARGUMENT;
+    NOT_FOUND when nobody waits under the code, or no longer.
+    """
+    DenyPairing: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.DenyPairingRequest, _router_service_pb2.DenyPairingResponse]
+    """DenyPairing forgets a request. Errors: INVALID_ARGUMENT; NOT_FOUND as above."""
+    ListAllowedSenders: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListAllowedSendersRequest, _router_service_pb2.ListAllowedSendersResponse]
+    """ListAllowedSenders lists who was approved or allowed, by account and id."""
+    AllowSender: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.AllowSenderRequest, _router_service_pb2.AllowSenderResponse]
+    """AllowSender lets somebody write to an account who did not have to ask.
+    Errors: INVALID_ARGUMENT.
+    """
+    RevokeSender: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RevokeSenderRequest, _router_service_pb2.RevokeSenderResponse]
+    """RevokeSender takes the right back. Errors: NOT_FOUND."""
+
+@_typing.type_check_only
+class PairingServiceAsyncStub(PairingServiceStub):
+    """PairingService keeps who may write to an account directly."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListPairings: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListPairingsRequest, _router_service_pb2.ListPairingsResponse]  # type: ignore[assignment]
+    """ListPairings lists who waits for approval, the oldest first; there are at most 3 an account."""
+    ApprovePairing: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ApprovePairingRequest, _router_service_pb2.ApprovePairingResponse]  # type: ignore[assignment]
+    """ApprovePairing lets the person with a code write to that account. Errors: INVALID_ARGUMENT;
+    NOT_FOUND when nobody waits under the code, or no longer.
+    """
+    DenyPairing: _aio.UnaryUnaryMultiCallable[_router_service_pb2.DenyPairingRequest, _router_service_pb2.DenyPairingResponse]  # type: ignore[assignment]
+    """DenyPairing forgets a request. Errors: INVALID_ARGUMENT; NOT_FOUND as above."""
+    ListAllowedSenders: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListAllowedSendersRequest, _router_service_pb2.ListAllowedSendersResponse]  # type: ignore[assignment]
+    """ListAllowedSenders lists who was approved or allowed, by account and id."""
+    AllowSender: _aio.UnaryUnaryMultiCallable[_router_service_pb2.AllowSenderRequest, _router_service_pb2.AllowSenderResponse]  # type: ignore[assignment]
+    """AllowSender lets somebody write to an account who did not have to ask.
+    Errors: INVALID_ARGUMENT.
+    """
+    RevokeSender: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RevokeSenderRequest, _router_service_pb2.RevokeSenderResponse]  # type: ignore[assignment]
+    """RevokeSender takes the right back. Errors: NOT_FOUND."""
+
+class PairingServiceServicer(metaclass=_abc_1.ABCMeta):
+    """PairingService keeps who may write to an account directly."""
+
+    @_abc_1.abstractmethod
+    def ListPairings(
+        self,
+        request: _router_service_pb2.ListPairingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ListPairingsResponse, _abc.Awaitable[_router_service_pb2.ListPairingsResponse]]:
+        """ListPairings lists who waits for approval, the oldest first; there are at most 3 an account."""
+
+    @_abc_1.abstractmethod
+    def ApprovePairing(
+        self,
+        request: _router_service_pb2.ApprovePairingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ApprovePairingResponse, _abc.Awaitable[_router_service_pb2.ApprovePairingResponse]]:
+        """ApprovePairing lets the person with a code write to that account. Errors: INVALID_ARGUMENT;
+        NOT_FOUND when nobody waits under the code, or no longer.
+        """
+
+    @_abc_1.abstractmethod
+    def DenyPairing(
+        self,
+        request: _router_service_pb2.DenyPairingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.DenyPairingResponse, _abc.Awaitable[_router_service_pb2.DenyPairingResponse]]:
+        """DenyPairing forgets a request. Errors: INVALID_ARGUMENT; NOT_FOUND as above."""
+
+    @_abc_1.abstractmethod
+    def ListAllowedSenders(
+        self,
+        request: _router_service_pb2.ListAllowedSendersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ListAllowedSendersResponse, _abc.Awaitable[_router_service_pb2.ListAllowedSendersResponse]]:
+        """ListAllowedSenders lists who was approved or allowed, by account and id."""
+
+    @_abc_1.abstractmethod
+    def AllowSender(
+        self,
+        request: _router_service_pb2.AllowSenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.AllowSenderResponse, _abc.Awaitable[_router_service_pb2.AllowSenderResponse]]:
+        """AllowSender lets somebody write to an account who did not have to ask.
+        Errors: INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeSender(
+        self,
+        request: _router_service_pb2.RevokeSenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.RevokeSenderResponse, _abc.Awaitable[_router_service_pb2.RevokeSenderResponse]]:
+        """RevokeSender takes the right back. Errors: NOT_FOUND."""
+
+def add_PairingServiceServicer_to_server(servicer: PairingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class GateServiceStub:
+    """GateService keeps the gate policy of each account."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> GateServiceAsyncStub: ...
+    GetGate: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.GetGateRequest, _router_service_pb2.GetGateResponse]
+    """GetGate gives an account's gate, the default one where nobody set any."""
+    ListGates: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListGatesRequest, _router_service_pb2.ListGatesResponse]
+    """ListGates lists the gates that were set, by channel and account."""
+    UpdateGate: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.UpdateGateRequest, _router_service_pb2.UpdateGateResponse]
+    """UpdateGate changes an account's gate. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when a
+    file or resource owns it.
+    """
+    ApplyGates: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ApplyGatesRequest, _router_service_pb2.ApplyGatesResponse]
+    """ApplyGates makes one owner's gates what the request says; one that it no longer names is the
+    default again. A gate that was set by command becomes the owner's.
+    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+    """
+
+@_typing.type_check_only
+class GateServiceAsyncStub(GateServiceStub):
+    """GateService keeps the gate policy of each account."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetGate: _aio.UnaryUnaryMultiCallable[_router_service_pb2.GetGateRequest, _router_service_pb2.GetGateResponse]  # type: ignore[assignment]
+    """GetGate gives an account's gate, the default one where nobody set any."""
+    ListGates: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListGatesRequest, _router_service_pb2.ListGatesResponse]  # type: ignore[assignment]
+    """ListGates lists the gates that were set, by channel and account."""
+    UpdateGate: _aio.UnaryUnaryMultiCallable[_router_service_pb2.UpdateGateRequest, _router_service_pb2.UpdateGateResponse]  # type: ignore[assignment]
+    """UpdateGate changes an account's gate. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when a
+    file or resource owns it.
+    """
+    ApplyGates: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ApplyGatesRequest, _router_service_pb2.ApplyGatesResponse]  # type: ignore[assignment]
+    """ApplyGates makes one owner's gates what the request says; one that it no longer names is the
+    default again. A gate that was set by command becomes the owner's.
+    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+    """
+
+class GateServiceServicer(metaclass=_abc_1.ABCMeta):
+    """GateService keeps the gate policy of each account."""
+
+    @_abc_1.abstractmethod
+    def GetGate(
+        self,
+        request: _router_service_pb2.GetGateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.GetGateResponse, _abc.Awaitable[_router_service_pb2.GetGateResponse]]:
+        """GetGate gives an account's gate, the default one where nobody set any."""
+
+    @_abc_1.abstractmethod
+    def ListGates(
+        self,
+        request: _router_service_pb2.ListGatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ListGatesResponse, _abc.Awaitable[_router_service_pb2.ListGatesResponse]]:
+        """ListGates lists the gates that were set, by channel and account."""
+
+    @_abc_1.abstractmethod
+    def UpdateGate(
+        self,
+        request: _router_service_pb2.UpdateGateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.UpdateGateResponse, _abc.Awaitable[_router_service_pb2.UpdateGateResponse]]:
+        """UpdateGate changes an account's gate. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when a
+        file or resource owns it.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyGates(
+        self,
+        request: _router_service_pb2.ApplyGatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ApplyGatesResponse, _abc.Awaitable[_router_service_pb2.ApplyGatesResponse]]:
+        """ApplyGates makes one owner's gates what the request says; one that it no longer names is the
+        default again. A gate that was set by command becomes the owner's.
+        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+        """
+
+def add_GateServiceServicer_to_server(servicer: GateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

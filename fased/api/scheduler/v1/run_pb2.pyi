@@ -138,6 +138,7 @@ class RunBody(_message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    CONTEXT_LINES_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The Agent."""
     session_key: _builtins.str
@@ -174,6 +175,12 @@ class RunBody(_message.Message):
     def trace(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """W3C trace context."""
 
+    @_builtins.property
+    def context_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was said in the group before, and not to the Agent: "NAME: TEXT", the oldest first.
+        Untrusted; empty outside groups.
+        """
+
     def __init__(
         self,
         *,
@@ -191,10 +198,11 @@ class RunBody(_message.Message):
         parent_run_id: _builtins.int = ...,
         correlation_id: _builtins.str = ...,
         trace: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        context_lines: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["slot_time", b"slot_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "correlation_id", b"correlation_id", "inputs", b"inputs", "mode", b"mode", "model", b"model", "parent_run_id", b"parent_run_id", "prompt", b"prompt", "session_id", b"session_id", "session_key", b"session_key", "slot_time", b"slot_time", "target", b"target", "task_name", b"task_name", "trace", b"trace", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "context_lines", b"context_lines", "correlation_id", b"correlation_id", "inputs", b"inputs", "mode", b"mode", "model", b"model", "parent_run_id", b"parent_run_id", "prompt", b"prompt", "session_id", b"session_id", "session_key", b"session_key", "slot_time", b"slot_time", "target", b"target", "task_name", b"task_name", "trace", b"trace", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fased/api/types/v1/message.proto\x12\x12\x66\x61sed.api.types.v1\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x04Peer\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.fased.api.types.v1.PeerKind\x12\n\n\x02id\x18\x02 \x01(\t\"B\n\x06Thread\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.fased.api.types.v1.ThreadKind\x12\n\n\x02id\x18\x02 \x01(\t\"*\n\x06Sender\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"3\n\x07ReplyTo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\"3\n\nAttachment\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\"\x82\x04\n\x0cInboundEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12&\n\x04peer\x18\x05 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12-\n\x0bparent_peer\x18\x06 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12*\n\x06thread\x18\x07 \x01(\x0b\x32\x1a.fased.api.types.v1.Thread\x12*\n\x06sender\x18\x08 \x01(\x0b\x32\x1a.fased.api.types.v1.Sender\x12\x0c\n\x04text\x18\t \x01(\t\x12\x30\n\x0creceive_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08guild_id\x18\x0b \x01(\t\x12\x0f\n\x07team_id\x18\x0c \x01(\t\x12\x10\n\x08role_ids\x18\r \x03(\t\x12\x10\n\x08mentions\x18\x0e \x03(\t\x12-\n\x08reply_to\x18\x0f \x01(\x0b\x32\x1b.fased.api.types.v1.ReplyTo\x12\x30\n\x08\x61ttached\x18\x10 \x01(\x0b\x32\x1e.fased.api.types.v1.Attachment\x12\x11\n\tnative_id\x18\x11 \x01(\t\"\x96\x01\n\x06Target\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12&\n\x04peer\x18\x03 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12*\n\x06thread\x18\x04 \x01(\x0b\x32\x1a.fased.api.types.v1.Thread\x12\x13\n\x0breply_to_id\x18\x05 \x01(\t\"\xd9\x02\n\x0fOutboundMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x13\n\x0bsession_key\x18\x04 \x01(\t\x12*\n\x06target\x18\x05 \x01(\x0b\x32\x1a.fased.api.types.v1.Target\x12\x0c\n\x04text\x18\x06 \x01(\t\x12-\n\x04kind\x18\x07 \x01(\x0e\x32\x1f.fased.api.types.v1.MessageKind\x12\x0e\n\x06run_id\x18\x08 \x01(\x03\x12\x0f\n\x07task_id\x18\t \x01(\t\x12\x10\n\x08\x65vent_id\x18\n \x01(\t\x12\x33\n\x0fnot_before_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf8\x01\n\x08RunEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\x03\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12.\n\x04kind\x18\x05 \x01(\x0e\x32 .fased.api.types.v1.RunEventKind\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x08 \x01(\t\x12\x16\n\x0e\x64\x65livery_state\x18\t \x01(\t\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbd\x01\n\x0bRunProgress\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x03\x12.\n\x04kind\x18\x03 \x01(\x0e\x32 .fased.api.types.v1.ProgressKind\x12\x0c\n\x04text\x18\x04 \x01(\t\x12*\n\x06target\x18\x05 \x01(\x0b\x32\x1a.fased.api.types.v1.Target\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12\x0f\n\x07ordinal\x18\x07 \x01(\x03*g\n\x08PeerKind\x12\x19\n\x15PEER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10PEER_KIND_DIRECT\x10\x01\x12\x13\n\x0fPEER_KIND_GROUP\x10\x02\x12\x15\n\x11PEER_KIND_CHANNEL\x10\x03*X\n\nThreadKind\x12\x1b\n\x17THREAD_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12THREAD_KIND_THREAD\x10\x01\x12\x15\n\x11THREAD_KIND_TOPIC\x10\x02*w\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MESSAGE_KIND_ANSWER\x10\x01\x12\x17\n\x13MESSAGE_KIND_NOTICE\x10\x02\x12\x18\n\x14MESSAGE_KIND_FAILURE\x10\x03*e\n\x0cRunEventKind\x12\x1e\n\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14RUN_EVENT_KIND_ENDED\x10\x01\x12\x1b\n\x17RUN_EVENT_KIND_DELIVERY\x10\x02*c\n\x0cProgressKind\x12\x1d\n\x19PROGRESS_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PROGRESS_KIND_STARTED\x10\x01\x12\x19\n\x15PROGRESS_KIND_PARTIAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fased/api/types/v1/message.proto\x12\x12\x66\x61sed.api.types.v1\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x04Peer\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.fased.api.types.v1.PeerKind\x12\n\n\x02id\x18\x02 \x01(\t\"B\n\x06Thread\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.fased.api.types.v1.ThreadKind\x12\n\n\x02id\x18\x02 \x01(\t\"K\n\x06Sender\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06is_bot\x18\x03 \x01(\x08\x12\x0f\n\x07is_self\x18\x04 \x01(\x08\"B\n\x07ReplyTo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\r\n\x05is_me\x18\x04 \x01(\x08\"3\n\nAttachment\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\"\xaf\x04\n\x0cInboundEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12&\n\x04peer\x18\x05 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12-\n\x0bparent_peer\x18\x06 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12*\n\x06thread\x18\x07 \x01(\x0b\x32\x1a.fased.api.types.v1.Thread\x12*\n\x06sender\x18\x08 \x01(\x0b\x32\x1a.fased.api.types.v1.Sender\x12\x0c\n\x04text\x18\t \x01(\t\x12\x30\n\x0creceive_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08guild_id\x18\x0b \x01(\t\x12\x0f\n\x07team_id\x18\x0c \x01(\t\x12\x10\n\x08role_ids\x18\r \x03(\t\x12\x10\n\x08mentions\x18\x0e \x03(\t\x12-\n\x08reply_to\x18\x0f \x01(\x0b\x32\x1b.fased.api.types.v1.ReplyTo\x12\x30\n\x08\x61ttached\x18\x10 \x01(\x0b\x32\x1e.fased.api.types.v1.Attachment\x12\x11\n\tnative_id\x18\x11 \x01(\t\x12\x13\n\x0bmentions_me\x18\x12 \x01(\x08\x12\x16\n\x0ethread_is_mine\x18\x13 \x01(\x08\"\x96\x01\n\x06Target\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12&\n\x04peer\x18\x03 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12*\n\x06thread\x18\x04 \x01(\x0b\x32\x1a.fased.api.types.v1.Thread\x12\x13\n\x0breply_to_id\x18\x05 \x01(\t\"\xd9\x02\n\x0fOutboundMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x13\n\x0bsession_key\x18\x04 \x01(\t\x12*\n\x06target\x18\x05 \x01(\x0b\x32\x1a.fased.api.types.v1.Target\x12\x0c\n\x04text\x18\x06 \x01(\t\x12-\n\x04kind\x18\x07 \x01(\x0e\x32\x1f.fased.api.types.v1.MessageKind\x12\x0e\n\x06run_id\x18\x08 \x01(\x03\x12\x0f\n\x07task_id\x18\t \x01(\t\x12\x10\n\x08\x65vent_id\x18\n \x01(\t\x12\x33\n\x0fnot_before_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf8\x01\n\x08RunEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\x03\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12.\n\x04kind\x18\x05 \x01(\x0e\x32 .fased.api.types.v1.RunEventKind\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x08 \x01(\t\x12\x16\n\x0e\x64\x65livery_state\x18\t \x01(\t\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbd\x01\n\x0bRunProgress\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x03\x12.\n\x04kind\x18\x03 \x01(\x0e\x32 .fased.api.types.v1.ProgressKind\x12\x0c\n\x04text\x18\x04 \x01(\t\x12*\n\x06target\x18\x05 \x01(\x0b\x32\x1a.fased.api.types.v1.Target\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12\x0f\n\x07ordinal\x18\x07 \x01(\x03*g\n\x08PeerKind\x12\x19\n\x15PEER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10PEER_KIND_DIRECT\x10\x01\x12\x13\n\x0fPEER_KIND_GROUP\x10\x02\x12\x15\n\x11PEER_KIND_CHANNEL\x10\x03*X\n\nThreadKind\x12\x1b\n\x17THREAD_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12THREAD_KIND_THREAD\x10\x01\x12\x15\n\x11THREAD_KIND_TOPIC\x10\x02*w\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MESSAGE_KIND_ANSWER\x10\x01\x12\x17\n\x13MESSAGE_KIND_NOTICE\x10\x02\x12\x18\n\x14MESSAGE_KIND_FAILURE\x10\x03*e\n\x0cRunEventKind\x12\x1e\n\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14RUN_EVENT_KIND_ENDED\x10\x01\x12\x1b\n\x17RUN_EVENT_KIND_DELIVERY\x10\x02*c\n\x0cProgressKind\x12\x1d\n\x19PROGRESS_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PROGRESS_KIND_STARTED\x10\x01\x12\x19\n\x15PROGRESS_KIND_PARTIAL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fased.api.types.v1.message_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PEERKIND']._serialized_start=1832
-  _globals['_PEERKIND']._serialized_end=1935
-  _globals['_THREADKIND']._serialized_start=1937
-  _globals['_THREADKIND']._serialized_end=2025
-  _globals['_MESSAGEKIND']._serialized_start=2027
-  _globals['_MESSAGEKIND']._serialized_end=2146
-  _globals['_RUNEVENTKIND']._serialized_start=2148
-  _globals['_RUNEVENTKIND']._serialized_end=2249
-  _globals['_PROGRESSKIND']._serialized_start=2251
-  _globals['_PROGRESSKIND']._serialized_end=2350
+  _globals['_PEERKIND']._serialized_start=1925
+  _globals['_PEERKIND']._serialized_end=2028
+  _globals['_THREADKIND']._serialized_start=2030
+  _globals['_THREADKIND']._serialized_end=2118
+  _globals['_MESSAGEKIND']._serialized_start=2120
+  _globals['_MESSAGEKIND']._serialized_end=2239
+  _globals['_RUNEVENTKIND']._serialized_start=2241
+  _globals['_RUNEVENTKIND']._serialized_end=2342
+  _globals['_PROGRESSKIND']._serialized_start=2344
+  _globals['_PROGRESSKIND']._serialized_end=2443
   _globals['_PEER']._serialized_start=89
   _globals['_PEER']._serialized_end=151
   _globals['_THREAD']._serialized_start=153
   _globals['_THREAD']._serialized_end=219
   _globals['_SENDER']._serialized_start=221
-  _globals['_SENDER']._serialized_end=263
-  _globals['_REPLYTO']._serialized_start=265
-  _globals['_REPLYTO']._serialized_end=316
-  _globals['_ATTACHMENT']._serialized_start=318
-  _globals['_ATTACHMENT']._serialized_end=369
-  _globals['_INBOUNDEVENT']._serialized_start=372
-  _globals['_INBOUNDEVENT']._serialized_end=886
-  _globals['_TARGET']._serialized_start=889
-  _globals['_TARGET']._serialized_end=1039
-  _globals['_OUTBOUNDMESSAGE']._serialized_start=1042
-  _globals['_OUTBOUNDMESSAGE']._serialized_end=1387
-  _globals['_RUNEVENT']._serialized_start=1390
-  _globals['_RUNEVENT']._serialized_end=1638
-  _globals['_RUNPROGRESS']._serialized_start=1641
-  _globals['_RUNPROGRESS']._serialized_end=1830
+  _globals['_SENDER']._serialized_end=296
+  _globals['_REPLYTO']._serialized_start=298
+  _globals['_REPLYTO']._serialized_end=364
+  _globals['_ATTACHMENT']._serialized_start=366
+  _globals['_ATTACHMENT']._serialized_end=417
+  _globals['_INBOUNDEVENT']._serialized_start=420
+  _globals['_INBOUNDEVENT']._serialized_end=979
+  _globals['_TARGET']._serialized_start=982
+  _globals['_TARGET']._serialized_end=1132
+  _globals['_OUTBOUNDMESSAGE']._serialized_start=1135
+  _globals['_OUTBOUNDMESSAGE']._serialized_end=1480
+  _globals['_RUNEVENT']._serialized_start=1483
+  _globals['_RUNEVENT']._serialized_end=1731
+  _globals['_RUNPROGRESS']._serialized_start=1734
+  _globals['_RUNPROGRESS']._serialized_end=1923
 # @@protoc_insertion_point(module_scope)

@@ -208,19 +208,27 @@ class Sender(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    IS_BOT_FIELD_NUMBER: _builtins.int
+    IS_SELF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The platform's id."""
     display_name: _builtins.str
     """A name to show; empty when unknown."""
+    is_bot: _builtins.bool
+    """Whether it is a bot, any bot; set by the channel."""
+    is_self: _builtins.bool
+    """Whether it is the account's own bot; set by the channel."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        is_bot: _builtins.bool = ...,
+        is_self: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "id", b"id", "is_bot", b"is_bot", "is_self", b"is_self"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,22 +243,26 @@ class ReplyTo(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     SENDER_FIELD_NUMBER: _builtins.int
+    IS_ME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The platform's id of the quoted message."""
     body: _builtins.str
     """Its text; may be empty."""
     sender: _builtins.str
     """Who wrote it; may be empty."""
+    is_me: _builtins.bool
+    """Whether the account's own bot wrote it; set by the channel."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         body: _builtins.str = ...,
         sender: _builtins.str = ...,
+        is_me: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "id", b"id", "sender", b"sender"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "id", b"id", "is_me", b"is_me", "sender", b"sender"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -305,6 +317,8 @@ class InboundEvent(_message.Message):
     REPLY_TO_FIELD_NUMBER: _builtins.int
     ATTACHED_FIELD_NUMBER: _builtins.int
     NATIVE_ID_FIELD_NUMBER: _builtins.int
+    MENTIONS_ME_FIELD_NUMBER: _builtins.int
+    THREAD_IS_MINE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """{namespace}:{channel}:{account}:{native update id}; its effects happen once by this key."""
     namespace: _builtins.str
@@ -321,6 +335,10 @@ class InboundEvent(_message.Message):
     """Slack team; empty elsewhere."""
     native_id: _builtins.str
     """The platform's id of the message, for replies to it."""
+    mentions_me: _builtins.bool
+    """Whether the account's own bot is named in the text; set by the channel."""
+    thread_is_mine: _builtins.bool
+    """Whether the account's own bot began the thread; set by the channel."""
     @_builtins.property
     def peer(self) -> Global___Peer:
         """The chat."""
@@ -377,10 +395,12 @@ class InboundEvent(_message.Message):
         reply_to: Global___ReplyTo | None = ...,
         attached: Global___Attachment | None = ...,
         native_id: _builtins.str = ...,
+        mentions_me: _builtins.bool = ...,
+        thread_is_mine: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "parent_peer", b"parent_peer", "peer", b"peer", "receive_time", b"receive_time", "reply_to", b"reply_to", "sender", b"sender", "thread", b"thread"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attached", b"attached", "channel", b"channel", "event_id", b"event_id", "guild_id", b"guild_id", "mentions", b"mentions", "namespace", b"namespace", "native_id", b"native_id", "parent_peer", b"parent_peer", "peer", b"peer", "receive_time", b"receive_time", "reply_to", b"reply_to", "role_ids", b"role_ids", "sender", b"sender", "team_id", b"team_id", "text", b"text", "thread", b"thread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attached", b"attached", "channel", b"channel", "event_id", b"event_id", "guild_id", b"guild_id", "mentions", b"mentions", "mentions_me", b"mentions_me", "namespace", b"namespace", "native_id", b"native_id", "parent_peer", b"parent_peer", "peer", b"peer", "receive_time", b"receive_time", "reply_to", b"reply_to", "role_ids", b"role_ids", "sender", b"sender", "team_id", b"team_id", "text", b"text", "thread", b"thread", "thread_is_mine", b"thread_is_mine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

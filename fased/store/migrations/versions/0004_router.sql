@@ -45,7 +45,57 @@ CREATE TABLE router.session (
 CREATE INDEX session_recent ON router.session (namespace, last_message_at, session_key);
 CREATE INDEX session_base ON router.session (namespace, base_key) WHERE base_key <> '';
 
--- An event's command happens once: its effect and its reply commit with this row.
+-- Who may write to an account; one without a row has the default gate.
+CREATE TABLE router.gate (
+    namespace text NOT NULL,
+    channel text NOT NULL,
+    account_id text NOT NULL,
+    policy jsonb NOT NULL,
+    managed_by text NOT NULL DEFAULT '',
+    PRIMARY KEY (namespace, channel, account_id)
+);
+
+-- Strangers who wait for approval. One who asks again after the code expired gets a new row.
+CREATE TABLE router.pairing (
+    namespace text NOT NULL,
+    channel text NOT NULL,
+    account_id text NOT NULL,
+    sender_id text NOT NULL,
+    sender_name text NOT NULL,
+    code text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace, channel, account_id, sender_id),
+    UNIQUE (namespace, code)
+);
+
+-- Who was approved or listed by command, for direct messages of one account.
+CREATE TABLE router.allowed_sender (
+    namespace text NOT NULL,
+    channel text NOT NULL,
+    account_id text NOT NULL,
+    sender_id text NOT NULL,
+    sender_name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT public.fased_now(),
+    PRIMARY KEY (namespace, channel, account_id, sender_id)
+);
+
+-- The last messages of a group that were not meant for the bot. `given_to` is the event whose run
+-- was shown the line; the line stays, so that its own event, redelivered, is not kept again.
+CREATE TABLE router.group_history (
+    namespace text NOT NULL,
+    chat text NOT NULL,
+    event_id text NOT NULL,
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    line text NOT NULL,
+    given_to text NOT NULL DEFAULT '',
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace, chat, event_id)
+);
+CREATE INDEX group_history_received ON router.group_history (received_at);
+
+-- What an event does in this service happens once: a command's effect and its reply, or a pairing
+-- request and its notice, commit with this row.
 CREATE TABLE router.command_effect (
     namespace text NOT NULL,
     event_id text NOT NULL,
