@@ -37,6 +37,7 @@ from fased.store.database import open_database
 from fased.store.notify import open_hints
 from fased.telemetry import logging
 from services.channels import service as channels
+from services.channels.settings import Settings as ChannelsSettings
 from services.executor import service as executor
 from services.executor.settings import Settings as ExecutorSettings
 from services.gateway import service as gateway
@@ -126,7 +127,7 @@ async def _serve(
         policy.open_service,
         router.open_service,
         partial(scheduler.open_service, settings=settings(SchedulerSettings, one_process=True)),
-        channels.open_service,
+        partial(channels.open_service, settings=settings(ChannelsSettings, one_process=True)),
         partial(executor.open_service, settings=settings(ExecutorSettings)),
         partial(gateway.open_service, settings=doors, bound=bound_ports.append),
         partial(_postgres_service, server),

@@ -6,7 +6,7 @@ who may write (the gate), nor what an answer of the Bot API means (`telegram_ans
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -132,12 +132,13 @@ def inbound_event(
         channel=CHANNEL,
         account_id=account_id,
         peer=arrived.peer,
-        sender=arrived.sender,
+        sender=replace(arrived.sender, is_bot=arrived.is_from_bot),
         text=arrived.text,
         received_at=received_at,
         thread=arrived.thread,
         mentions=arrived.mentions,
-        reply_to=arrived.reply_to,
+        mentions_me=arrived.mentions_bot,
+        reply_to=arrived.reply_to and replace(arrived.reply_to, is_me=arrived.replies_to_bot),
         native_id=arrived.message_id,
     )
 

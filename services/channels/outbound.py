@@ -13,18 +13,18 @@ from fased.bus.consumer import run_consumer
 from fased.bus.port import Received
 from fased.core import delivery
 from fased.core.chunking import chunk_text, resolve_chunking
-from fased.core.delivery import Outcome
-from fased.core.events import OutboxEvent
+from fased.core.delivery import DeliveryState, Outcome
 from fased.core.messages import OutboundMessage
 from fased.core.names import ChannelId
 from fased.process import Host
 from fased.store import outbox
 from fased.store.channels import deliveries
+from fased.store.channels.lanes import Ended
 from fased.store.database import Connection
-from fased.telemetry import tracing
+from fased.telemetry import metrics, tracing
 from fased.wire.messages import outbound_from_pb
-from fased.wire.times import to_timestamp
 from services.channels.adapters.port import Adapter
+from services.channels.outcomes import run_events
 
 GROUP = "channels"
 SCHEMA = "channels"
@@ -62,11 +62,24 @@ class Outbound:
             return set()
         adapter = self._adapters.get(message.target.channel)
         outcome = await _accept(conn, adapter, message)
-        at = await deliveries.insert(conn, message, delivery_id, outcome)
+        at = await deliveries.insert(
+            conn,
+            message,
+            delivery_id,
+            outcome,
+            outbound=record.value,
+            traceparent=tracing.inject({}).get("traceparent", ""),
+        )
         hints = {adapter.hint(message)} if adapter else set()
-        if message.run_id is not None:
-            await outbox.insert(conn, SCHEMA, [_run_event(message, outcome, at)])
-            hints.add(outbox.hint_name(SCHEMA))
+        if outcome.state is not DeliveryState.PENDING:
+            channel = message.target.channel if adapter else "unknown"
+            metrics.deliveries_ended.labels(channel, outcome.state).inc()
+            ended = Ended(
+                delivery_id, outcome.state, outcome.reason, outcome.message, 0, at, record.value
+            )
+            events = run_events(message, ended)
+            await outbox.insert(conn, SCHEMA, events)
+            hints |= {outbox.hint_name(SCHEMA)} if events else set()
         return hints
 
 
@@ -81,20 +94,3 @@ async def _accept(conn: Connection, adapter: Adapter | None, message: OutboundMe
 def _texts(message: OutboundMessage) -> tuple[str, ...]:
     chunking = resolve_chunking(message.target.channel)
     return tuple(chunk_text(message.text, chunking.limit_units, chunking.mode))
-
-
-def _run_event(message: OutboundMessage, outcome: Outcome, at: datetime) -> OutboxEvent:
-    event_id = str(uuid.uuid5(uuid.UUID(message.id), f"delivery:{outcome.state}"))
-    event = message_pb2.RunEvent(
-        id=event_id,
-        namespace=message.namespace,
-        run_id=message.run_id or 0,
-        task_id=message.task_id or "",
-        kind=message_pb2.RUN_EVENT_KIND_DELIVERY,
-        reason=outcome.reason,
-        delivery_id=message.id,
-        delivery_state=outcome.state,
-        event_time=to_timestamp(at),
-    )
-    key = f"{message.namespace}/{message.run_id}"
-    return OutboxEvent(topics.RUN_EVENTS, key, event_id, event.SerializeToString())

@@ -1,8 +1,9 @@
-"""Follows what runs show while they go on, for WebChat. Decides nothing itself; what is lost is
-not missed, since every end of a run is said through its delivery.
+"""Follows what runs show while they go on, for WebChat and as typing elsewhere. Decides nothing
+itself; what is lost is not missed, since every end of a run is said through its delivery.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -18,14 +19,17 @@ from fased.core.conversations import (
     next_post_state,
     post_id_of,
 )
+from fased.core.messages import Target
 from fased.core.names import Namespace, RunId
 from fased.process import Host
-from fased.store import background
+from fased.store import background, database
 from fased.store.channels import conversations
 from fased.wire.messages import target_from_pb
 from services.channels.watchers import Watchers, hint_name
 
 RETRY_S = 1.0
+
+ShowTyping = Callable[[Namespace, Target], None]
 
 logger = structlog.get_logger(__name__)
 
@@ -33,9 +37,10 @@ logger = structlog.get_logger(__name__)
 class Progress:
     """The tail of fased.run-progress.v1."""
 
-    def __init__(self, host: Host, watchers: Watchers) -> None:
+    def __init__(self, host: Host, watchers: Watchers, show_typing: ShowTyping) -> None:
         self._host = host
         self._watchers = watchers
+        self._show_typing = show_typing
 
     async def run(self) -> None:
         """Follow until the process stops."""
@@ -43,12 +48,14 @@ class Progress:
             await self._host.stop.wait()
 
     async def show(self, progress: message_pb2.RunProgress) -> None:
-        """Show one step of progress in its conversation, if it is one of WebChat."""
+        """Show one step of progress in its conversation, or in its chat that a run began."""
         target = target_from_pb(progress.target)
         conversation_id = conversation_id_of(target)
-        if target.channel != WEBCHAT or conversation_id is None:
-            return
         namespace = Namespace(progress.namespace)
+        if target.channel != WEBCHAT or conversation_id is None:
+            if progress.kind == message_pb2.PROGRESS_KIND_STARTED:
+                self._show_typing(namespace, target)
+            return
         post_id = post_id_of(namespace, conversation_id, progress.event_id)
         if progress.kind == message_pb2.PROGRESS_KIND_PARTIAL:
             partial = ConversationEvent(
@@ -84,7 +91,7 @@ class Progress:
                 await self._follow()
             except Exception as exc:
                 # Progress may be lost, but must not end a process that delivers.
-                logger.warning("progress_interrupted", exc_info=exc)
+                logger.warning("progress_interrupted", **database.log_fields(exc))
                 await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:

@@ -29,21 +29,40 @@ async def is_known(conn: Connection, namespace: Namespace, delivery_id: UUID) ->
 
 
 async def insert(
-    conn: Connection, message: OutboundMessage, delivery_id: UUID, outcome: Outcome
+    conn: Connection,
+    message: OutboundMessage,
+    delivery_id: UUID,
+    outcome: Outcome,
+    *,
+    outbound: bytes = b"",
+    traceparent: str = "",
 ) -> datetime:
-    """Keep a delivery with its chunks; gives when. Raises UniqueViolationError on a known id."""
+    """Keep a delivery with its chunks; gives when. Raises UniqueViolationError on a known id.
+
+    A pending one joins the end of its chat's lane, with what sending it needs.
+    """
     target, thread = message.target, message.target.thread
+    is_pending = outcome.state is DeliveryState.PENDING
     created_at: datetime = await conn.fetchval(
         """WITH d AS (
              INSERT INTO channels.delivery
                (namespace, id, channel, account_id, peer_kind, peer_id, thread_kind, thread_id,
-                reply_to_id, run_id, state, reason, message)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                reply_to_id, run_id, state, reason, message, not_before, expires_at, outbound,
+                traceparent)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $19, $20, $21, $22)
              RETURNING created_at),
            c AS (
              INSERT INTO channels.delivery_chunk
-               (namespace, delivery_id, ordinal, state, text, receipt)
-             SELECT $1, $2, u.* FROM unnest($14::int[], $15::text[], $16::text[], $17::text[]) u)
+               (namespace, delivery_id, ordinal, state, text, receipt, plain)
+             SELECT $1, $2, u.*
+               FROM unnest($14::int[], $15::text[], $16::text[], $17::text[], $18::text[]) u),
+           l AS (
+             INSERT INTO channels.delivery_lane AS lane
+               (namespace, channel, account_id, peer_kind, peer_id, waiting, next_at)
+             SELECT $1, $3, $4, $5, $6, 1, greatest($19, public.fased_now())
+              WHERE $11 = 'pending'
+             ON CONFLICT (namespace, channel, account_id, peer_kind, peer_id) DO UPDATE
+               SET waiting = lane.waiting + 1)
            SELECT created_at FROM d""",
         message.namespace,
         delivery_id,
@@ -62,6 +81,11 @@ async def insert(
         [chunk.state for chunk in outcome.chunks],
         [chunk.text for chunk in outcome.chunks],
         [chunk.receipt for chunk in outcome.chunks],
+        [chunk.plain for chunk in outcome.chunks],
+        message.not_before,
+        message.expires_at,
+        outbound if is_pending else None,
+        traceparent if is_pending else "",
     )
     return created_at
 
@@ -103,8 +127,18 @@ async def _with_chunks(
         .order_by(delivery_chunk.c.delivery_id, delivery_chunk.c.ordinal)
     )
     for row in await conn.execute(query):
-        chunk = Chunk(row.ordinal, DeliveryState(row.state), row.text, row.receipt)
-        chunks[row.delivery_id].append(chunk)
+        chunks[row.delivery_id].append(
+            Chunk(
+                row.ordinal,
+                DeliveryState(row.state),
+                row.text,
+                row.receipt,
+                row.plain,
+                row.is_plain,
+                row.attempts,
+                row.unknowns,
+            )
+        )
     return [_delivery(row, tuple(chunks[row.id])) for row in rows]
 
 

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from fased.core.delivery import Outcome
-from fased.core.messages import OutboundMessage
+from fased.core.delivery import CallResult, Chunk, Outcome
+from fased.core.messages import OutboundMessage, Target
 from fased.core.names import ChannelId
 from fased.store.database import Connection
 
@@ -26,4 +26,12 @@ class Adapter(Protocol):
 
     def hint(self, message: OutboundMessage) -> str:
         """The hint to send after the commit."""
+        ...
+
+
+class Line(Protocol):
+    """A platform as one account writes to it."""
+
+    async def send(self, target: Target, chunk: Chunk) -> CallResult:
+        """Send one chunk as one message, and say what came of it. Bounded in time."""
         ...
