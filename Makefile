@@ -39,6 +39,7 @@ run: setup ## Run everything in one process; state in ~/.fased or FASED_STATE_DI
 test: $(DEV) ## Run all tests
 	@scripts/ensure-chromium.sh
 	@scripts/ensure-kafka.sh
+	@scripts/ensure-postgres.sh
 	@$(PYTHON) -m pytest $(ARGS)
 
 .PHONY: test-unit
@@ -57,11 +58,15 @@ test-integration: $(DEV) ## Test one service on real servers
 
 .PHONY: test-faults
 test-faults: $(DEV) ## Test with killed processes and lost connections
+	@scripts/ensure-kafka.sh
+	@scripts/ensure-postgres.sh
 	@$(PYTHON) -m pytest tests/faults $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: $(DEV) ## Test both walks from end to end, with a browser
 	@scripts/ensure-chromium.sh
+	@scripts/ensure-kafka.sh
+	@scripts/ensure-postgres.sh
 	@$(PYTHON) -m pytest tests/e2e $(ARGS)
 
 .PHONY: check

@@ -53,8 +53,8 @@ NAMESPACE = Namespace("default")
 CONNECTIONS = 2
 ENQUEUE_BATCH = 1000
 DRAIN_BATCH = 500
-# Less than half of the lanes, so that both connections have work while each lane runs one.
-FIFO_LANES, FIFO_BATCH = 200, 90
+# Half of the lanes, so that both connections have work while each lane runs one.
+FIFO_LANES, FIFO_BATCH = 200, 100
 WARM_UP_RUNS = 20
 LEASE = timedelta(seconds=60)
 _DUE = "SELECT count(*) FROM scheduler.task_due WHERE next_at <= $1"

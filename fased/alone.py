@@ -48,10 +48,10 @@ async def traced(service: str, otlp_endpoint: str) -> AsyncIterator[None]:
 
 
 async def _run(name: str, settings: SharedSettings, open_service: OpenService) -> None:
-    stop = asyncio.Event()
+    asked, stop = asyncio.Event(), asyncio.Event()
     token = settings.service_token.get_secret_value()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(stopping_on_signals(stop))
+        await stack.enter_async_context(stopping_on_signals(asked))
         await stack.enter_async_context(traced(name, settings.otlp_endpoint))
         _serve_metrics(stack, settings.metrics_listen)
         database = await stack.enter_async_context(open_database(settings.database_url))
@@ -65,6 +65,7 @@ async def _run(name: str, settings: SharedSettings, open_service: OpenService) -
             service_token=token,
             drain_s=settings.drain_s,
             grace_s=settings.grace_s,
+            asked=asked,
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import structlog
+from grpc_health.v1._async import HealthServicer
 
 from fased.bus.port import Bus
 from fased.core.errors import FasedError
@@ -26,7 +27,7 @@ Loop = Callable[[], Awaitable[None]]
 class Host:
     """What a process lends to the services in it.
 
-    `stop` is set once, when the process is asked to end: every loop watches it. `client` gives
+    `stop` is set once, when the process ends its work: every loop watches it. `client` gives
     the channel to a service by name; the process closes it.
     """
 
@@ -60,29 +61,34 @@ async def serve(
     service_token: str,
     drain_s: float = 0.0,
     grace_s: float = 10.0,
+    asked: asyncio.Event | None = None,
     started: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Run services on one gRPC server at `listen` until `host.stop` is set.
+    """Run services on one gRPC server at `listen` until `asked` is set; without one, `host.stop`.
 
-    Stops in this order: NOT_SERVING, `drain_s`, loops (which finish or release what they hold),
-    server, and what the services opened, in reverse. Raises the error of a loop that failed.
+    Stops in this order: NOT_SERVING, `drain_s` in which all goes on while callers look elsewhere,
+    then `host.stop` is set: loops (which finish or release what they hold), server, and what the
+    services opened, in reverse. Raises the error of a loop that failed.
     """
     server, health = new_server(service_token, translate)
+    asked = asked or host.stop
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(open_(host)) for open_ in services]
         for service in opened:
             service.register(server)
-        if not server.add_insecure_port(listen):
-            raise FasedError(f"cannot listen on {listen}", reason="LISTEN_FAILED")
+        _listen(server, listen)
         await server.start()
         try:
             async with asyncio.TaskGroup() as group:
                 for service in opened:
                     for loop in service.loops:
                         group.create_task(_named(service.name, loop), name=service.name)
-                group.create_task(_stop_later(host.stop, health, drain_s))
+                group.create_task(_stop_later(asked, host.stop, health, drain_s))
                 if started is not None:
                     await started()
+        except ExceptionGroup as group:
+            # What failed first; the others were stopped because of it.
+            raise _first(group) from group
         finally:
             host.stop.set()
             await server.stop(grace_s)
@@ -117,6 +123,22 @@ async def wait_or_stop(stop: asyncio.Event, timeout_s: float) -> bool:
     return True
 
 
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+def _listen(server: grpc.aio.Server, address: str) -> None:
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as exc:
+        raise FasedError(
+            f"cannot listen on {address}; choose another with FASED_LISTEN",
+            reason="LISTEN_FAILED",
+            metadata={"field": "listen"},
+        ) from exc
+
+
 async def _named(service: str, loop: Loop) -> None:
     try:
         await loop()
@@ -125,7 +147,10 @@ async def _named(service: str, loop: Loop) -> None:
         raise
 
 
-async def _stop_later(stop: asyncio.Event, health: object, drain_s: float) -> None:
-    await stop.wait()
-    await health.enter_graceful_shutdown()  # type: ignore[attr-defined]
-    await asyncio.sleep(drain_s)
+async def _stop_later(
+    asked: asyncio.Event, stop: asyncio.Event, health: HealthServicer, drain_s: float
+) -> None:
+    await asked.wait()
+    await health.enter_graceful_shutdown()
+    await wait_or_stop(stop, drain_s)
+    stop.set()

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -180,8 +180,11 @@ class _Work:
             max(0.0, delay.total_seconds())
         )
         began_at = time.perf_counter()
-        with tracing.consumed(f"consume {batch.topic}", [each.headers for each in records]):
-            await self._effect(records)
+        given = [each.headers for each in records]
+        with tracing.consumed(f"consume {batch.topic}", given) as renewed:
+            await self._effect(
+                [replace(each, headers=own) for each, own in zip(records, renewed, strict=True)]
+            )
         metrics.bus_effect_seconds.labels(self._group, batch.topic).observe(
             time.perf_counter() - began_at
         )

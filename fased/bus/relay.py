@@ -8,6 +8,7 @@ its events to be sent again, under the same ids.
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -15,9 +16,9 @@ import structlog
 
 from fased.bus import cloudevents
 from fased.bus.port import Publisher, Record
-from fased.store import notify, outbox
+from fased.store import database, notify, outbox
 from fased.store.outbox import OutboxRow
-from fased.telemetry import metrics
+from fased.telemetry import metrics, tracing
 
 BATCH = 500
 POLL_S = 1.0
@@ -53,7 +54,8 @@ async def run_relay(
                 # Whatever it is, the events stay where they are, in order, and nothing is lost.
                 failures += 1
                 metrics.outbox_failures.labels(schema).inc()
-                logger.warning("relay_failed", schema=schema, failures=failures, exc_info=exc)
+                why = database.log_fields(exc)
+                logger.warning("relay_failed", schema=schema, failures=failures, **why)
                 delay_s = min(RETRY_FIRST_S * 2.0 ** min(failures, 16), RETRY_CAP_S)
                 await notify.wait_any(delay_s * random.uniform(0.5, 1.0), stop)
                 continue
@@ -78,8 +80,7 @@ async def relay_once(
         rows = await outbox.take(conn, schema, shards[first:] + shards[:first], BATCH)
         if not rows:
             return 0
-        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-            await bus.publish([_record(schema, row) for row in rows])
+        await _publish(bus, schema, rows)
         await outbox.delete(conn, schema, rows)
     oldest = min(row.created_at for row in rows)
     metrics.outbox_relayed.labels(schema).inc(len(rows))
@@ -89,8 +90,20 @@ async def relay_once(
     return len(rows)
 
 
-def _record(schema: str, row: OutboxRow) -> Record:
-    headers = cloudevents.attributes(
+async def _publish(bus: Publisher, schema: str, rows: Sequence[OutboxRow]) -> None:
+    events = [(row.topic, _headers(schema, row), row.created_at) for row in rows]
+    with tracing.published(events) as renewed:
+        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            await bus.publish(
+                [
+                    Record(row.topic, row.key, row.value, headers)
+                    for row, headers in zip(rows, renewed, strict=True)
+                ]
+            )
+
+
+def _headers(schema: str, row: OutboxRow) -> dict[str, str]:
+    attributes = cloudevents.attributes(
         event_id=row.event_id, type_=row.topic, source=f"/fased/{schema}", at=row.created_at
     )
-    return Record(row.topic, row.key, row.value, {**headers, **json.loads(row.headers)})
+    return {**attributes, **json.loads(row.headers)}

@@ -1,16 +1,16 @@
 """The errors every layer speaks. Decides names and meaning; not how they travel (`rpc/status.py`).
 
-    FasedError
-    ├── InvalidArgument      the caller's words are wrong, whatever the state
-    ├── NotFound             the named thing is not there, or not for this caller
-    ├── AlreadyExists        the name is taken
-    ├── FailedPrecondition   right words, wrong state: mend the state, then ask again
-    ├── Aborted              lost a race (compare-and-swap, stale epoch): read again
-    ├── Unauthenticated      nobody known is asking
-    ├── PermissionDenied     known, and not allowed
-    ├── ResourceExhausted    a bound was reached: later, or less
-    ├── DeadlineExceeded     not done in the time given
-    └── Unavailable          a part that is needed is down: try again
+FasedError
+├── InvalidArgument      the caller's words are wrong, whatever the state
+├── NotFound             the named thing is not there, or not for this caller
+├── AlreadyExists        the name is taken
+├── FailedPrecondition   right words, wrong state: mend the state, then ask again
+├── Aborted              lost a race (compare-and-swap, stale epoch): read again
+├── Unauthenticated      nobody known is asking
+├── PermissionDenied     known, and not allowed
+├── ResourceExhausted    a bound was reached: later, or less
+├── DeadlineExceeded     not done in the time given
+└── Unavailable          a part that is needed is down: try again
 """
 
 from collections.abc import Mapping

@@ -15,6 +15,8 @@ OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A service that comes back is found within seconds, however long it was away.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     # Services are called where their address says, whatever proxy a shell has set.
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),

@@ -4,6 +4,7 @@ Decides nothing itself: a caller's right is `core/access.py`, the codes are `sta
 """
 
 import hmac
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -17,7 +18,7 @@ from opentelemetry.trace import Span, SpanKind, use_span
 from fased.core.access import Caller, Role, check_call
 from fased.core.errors import FasedError, PermissionDenied, Unauthenticated
 from fased.rpc import access, status
-from fased.telemetry import tracing
+from fased.telemetry import metrics, tracing
 
 AUTHORIZATION = "authorization"
 SUBJECT = "fased-actor"
@@ -65,12 +66,16 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _guard_unary(self, method: str, inner: Any) -> Any:
         async def guarded(request: Any, context: Any) -> Any:
+            began_at_s = time.perf_counter()
             try:
                 with use_span(self._checked_span(method, request, context), end_on_exit=True):
                     return await inner(request, context)
             except Exception as exc:
                 error = self._ours(method, exc)
-            return await _abort(context, error)
+            finally:
+                took_s = time.perf_counter() - began_at_s
+                metrics.rpc_seconds.labels(_short(method)).observe(took_s)
+            return await _abort(method, context, error)
 
         return guarded
 
@@ -88,7 +93,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 return
             except Exception as exc:
                 error = self._ours(method, exc)
-            await _abort(context, error)
+            await _abort(method, context, error)
 
         return guarded
 
@@ -102,8 +107,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         check_call(caller, needed, access.namespace_of(request), method.rpartition("/")[2])
         _caller.set(caller)
         parent = tracing.extract_metadata(metadata.items())
-        name = method.removeprefix("/fased.api.")
-        return tracing.tracer().start_span(name, context=parent, kind=SpanKind.SERVER)
+        return tracing.tracer().start_span(_short(method), context=parent, kind=SpanKind.SERVER)
 
     def _caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
         given = str(metadata.get(AUTHORIZATION, ""))
@@ -146,7 +150,12 @@ def actor_metadata(caller: Caller) -> list[tuple[str, str]]:
     ]
 
 
-async def _abort(context: Any, error: FasedError) -> Never:
+def _short(method: str) -> str:
+    return method.removeprefix("/fased.api.")
+
+
+async def _abort(method: str, context: Any, error: FasedError) -> Never:
     code = grpc.StatusCode.INTERNAL if error.reason == "INTERNAL" else status.code_of(error)
+    metrics.rpc_failures.labels(_short(method), code.name).inc()
     await context.abort(code, error.message, ((status.STATUS_METADATA, status.details_of(error)),))
     raise AssertionError("abort raises")

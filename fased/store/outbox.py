@@ -46,10 +46,11 @@ async def insert(conn: Connection, schema: str, events: Sequence[OutboxEvent]) -
     if not events:
         return
     trace = tracing.inject({})
+    bare = json.dumps(trace)
     rows = []
     for event in events:
         _check(event)
-        headers = json.dumps({**trace, **event.headers})
+        headers = json.dumps(trace | event.headers) if event.headers else bare
         rows.append(
             (outbox_shard(event.key), event.topic, event.key, event.event_id, headers, event.value)
         )

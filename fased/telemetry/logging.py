@@ -31,9 +31,15 @@ _SECRET_SHAPES = (
     (re.compile(r"(?<!\d)\d{6,12}:[A-Za-z0-9_\-]{30,}"), REDACTED),
     (re.compile(r"(?<=[?&])((?:access_|api_)?(?:token|key)|secret)=[^&\s\"']+"), rf"\1={REDACTED}"),
 )
-# Libraries that tell every request or statement at the level we log at.
-_QUIET = ("httpx", "httpcore", "openai", "uvicorn.access", "sqlalchemy.engine", "asyncio")
+# Libraries that tell every request or statement at the level we log at; those of HTTP with its
+# address, which holds the token of a Telegram bot.
+_QUIET = (
+    *("httpx", "httpcore", "httpx2", "httpcore2"),
+    *("openai", "uvicorn.access", "sqlalchemy.engine", "asyncio"),
+)
 
+# Tells each try to connect again as a warning with its traceback; whoever asks the pool is told.
+_ALARMING = ("asyncpg.pool",)
 # Libraries that tell each try, several times a second, while a server is away.
 _REPEATING = ("aiokafka",)
 _REPEAT_PERIOD_S = 30.0
@@ -84,6 +90,8 @@ def configure(
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _ALARMING:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -53,3 +53,34 @@ outbox_delay_seconds = Histogram(
     ["schema"],
     buckets=_LATENCY_S,
 )
+channel_sends = Counter(
+    "fased_channel_sends", "Calls that send a message, by how they ended.", ["channel", "end"]
+)
+channel_received = Counter(
+    "fased_channel_received",
+    "What platforms sent us, by what became of it: taken, skipped, refused or malformed.",
+    ["channel", "outcome"],
+)
+gate_decisions = Counter(
+    "fased_gate_decisions", "Inbound messages by what the gate decided of them.", ["reason"]
+)
+rpc_seconds = Histogram(
+    "fased_rpc_seconds", "Time of a call with one answer.", ["method"], buckets=_LATENCY_S
+)
+rpc_failures = Counter(
+    "fased_rpc_failures", "Calls that ended with an error, by its code.", ["method", "code"]
+)
+runs_ended = Counter("fased_runs_ended", "Runs by how they ended.", ["run_class", "outcome"])
+queue_runs = Gauge(
+    "fased_queue_runs",
+    "Live runs of the whole queue; every scheduler tells the same.",
+    ["state", "run_class"],
+)
+queue_ready_seconds = Gauge(
+    "fased_queue_ready_seconds",
+    "How long the first run that is ready has been waiting for an executor; 0 when none is.",
+    ["run_class"],
+)
+deliveries_ended = Counter(
+    "fased_deliveries_ended", "Deliveries by the state they ended in.", ["channel", "state"]
+)

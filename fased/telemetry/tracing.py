@@ -5,6 +5,7 @@ Decides the encoding (W3C trace context) and where spans go; not which spans the
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -12,7 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import Link, Span, SpanKind, Tracer
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link, Span, SpanKind, Tracer, use_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -24,9 +26,11 @@ _SCOPE = "fased"
 def provider(service: str, *, version: str, exporter: SpanExporter | None) -> TracerProvider:
     """A tracer provider for one process; spans go to `exporter`, in batches, from a thread.
 
-    Without one, spans only carry context. The caller installs it and shuts it down.
+    Without one, spans only carry context, which costs next to nothing. The caller installs it and
+    shuts it down.
     """
     made = TracerProvider(
+        sampler=ALWAYS_OFF if exporter is None else None,
         resource=Resource.create({"service.name": service, "service.version": version}),
         shutdown_on_exit=False,
     )
@@ -71,22 +75,60 @@ def extract_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
 
 
 @contextmanager
-def consumed(name: str, headers: Sequence[Mapping[str, str]]) -> Iterator[Span]:
-    """A span around the effect of consumed records, current inside the block.
+def published(
+    events: Sequence[tuple[str, Mapping[str, str], datetime]],
+) -> Iterator[list[dict[str, str]]]:
+    """Spans around the publishing of events, each in its own trace; gives their headers anew.
 
-    One record's span continues that record's trace; the span of several is linked to each of
-    theirs, and an effect that speaks for one of them uses `continued`.
+    An event is a topic, its headers, and when it was written: its span begins there, so that what
+    it waited for shows.
     """
-    contexts = [extract(each) for each in headers]
-    if len(contexts) == 1:
-        parent, links = contexts[0], []
-    else:
-        spans = (trace.get_current_span(each).get_span_context() for each in contexts)
-        parent, links = Context(), [Link(span) for span in spans if span.is_valid]
+    now = datetime.now(UTC)
+    spans = [
+        tracer().start_span(
+            f"publish {topic}",
+            context=extract(headers),
+            kind=SpanKind.PRODUCER,
+            start_time=_nanoseconds(min(at, now)),
+        )
+        for topic, headers, at in events
+    ]
+    try:
+        yield [
+            _headers_of(span, headers) for span, (_, headers, _) in zip(spans, events, strict=True)
+        ]
+    finally:
+        for span in spans:
+            span.end()
+
+
+@contextmanager
+def consumed(name: str, headers: Sequence[Mapping[str, str]]) -> Iterator[list[dict[str, str]]]:
+    """Spans around the effect of consumed records; gives the records' headers anew.
+
+    Each record's span continues that record's trace, and its headers then say so. The span of one
+    record is current inside the block. For several that is a span of their batch, linked to each
+    of theirs; an effect that speaks for one of them uses `continued`.
+    """
+    spans = [
+        tracer().start_span(name, context=extract(each), kind=SpanKind.CONSUMER) for each in headers
+    ]
+    try:
+        renewed = [_headers_of(span, each) for span, each in zip(spans, headers, strict=True)]
+        with use_span(spans[0]) if len(spans) == 1 else _batch(name, spans):
+            yield renewed
+    finally:
+        for span in spans:
+            span.end()
+
+
+@contextmanager
+def _batch(name: str, spans: Sequence[Span]) -> Iterator[None]:
+    links = [Link(span.get_span_context()) for span in spans]
     with tracer().start_as_current_span(
-        name, context=parent, kind=SpanKind.CONSUMER, links=links
-    ) as span:
-        yield span
+        f"{name} batch", context=Context(), kind=SpanKind.CONSUMER, links=links
+    ):
+        yield
 
 
 @contextmanager
@@ -97,3 +139,13 @@ def continued(headers: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         otel_context.detach(token)
+
+
+def _headers_of(span: Span, headers: Mapping[str, str]) -> dict[str, str]:
+    carrier = dict(headers)
+    _W3C.inject(carrier, context=trace.set_span_in_context(span, Context()))
+    return carrier
+
+
+def _nanoseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1e9)

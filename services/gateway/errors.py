@@ -35,12 +35,15 @@ _STATUS: tuple[tuple[type[FasedError], int], ...] = (
     (errors.Unavailable, 503),
     (errors.DeadlineExceeded, 504),
 )
+# A full disk is the server's trouble, not the caller's pace.
+_STATUS_BY_REASON = {"DATABASE_EXHAUSTED": 503}
 _REASONS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
 def status_of(error: FasedError) -> int:
     """The HTTP status of one of our errors; 500 for one without a place in the table."""
-    return next((status for cls, status in _STATUS if isinstance(error, cls)), 500)
+    by_class = next((status for cls, status in _STATUS if isinstance(error, cls)), 500)
+    return _STATUS_BY_REASON.get(error.reason, by_class)
 
 
 def response_of(error: FasedError) -> Response:

@@ -9,12 +9,16 @@ from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.process import Host, Service
 from services.policy.agents import AgentServicer
 from services.policy.decisions import PolicyServicer
+from services.policy.first import make_first
+from services.policy.settings import FirstSettings
 from services.policy.tokens import TokenServicer
 
 
 @asynccontextmanager
-async def open_service(host: Host) -> AsyncIterator[Service]:
-    """The service, ready to be registered. It has no loops."""
+async def open_service(host: Host, settings: FirstSettings | None = None) -> AsyncIterator[Service]:
+    """The service, ready to be registered; it has no loops. `settings` say what it makes first."""
+    if settings is not None:
+        await make_first(host.database.engine, settings)
 
     def register(server: grpc.aio.Server) -> None:
         policy_service_pb2_grpc.add_AgentServiceServicer_to_server(

@@ -13,9 +13,9 @@ from fased.store.database import Database
 from fased.store.policy import tokens
 from fased.wire.agents import TOKENS, caller_to_pb, role_from_pb, token_to_pb
 from fased.wire.times import from_timestamp
+from services.policy.settings import MIN_SECRET_CHARS
 
 SECRET_PREFIX = "fased_"
-MIN_SECRET_CHARS = 32
 
 
 class TokenServicer(policy_service_pb2_grpc.TokenServiceServicer):

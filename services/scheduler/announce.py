@@ -2,8 +2,10 @@
 keys; what is said is `core/answers.py`.
 """
 
+import hashlib
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 
 from fased.api.types.v1 import message_pb2
 from fased.bus import topics
@@ -13,19 +15,26 @@ from fased.core.messages import OutboundMessage, bus_key
 from fased.core.names import Namespace, RunId
 from fased.core.runs import EndedRun, RunBody
 from fased.core.tasks import Task
+from fased.telemetry import metrics
 from fased.wire.messages import outbound_to_pb
 from fased.wire.times import to_timestamp
 
 # Ids of events are derived from what they are about (UUIDv5), so that a repeat has the same one.
-_IDS = uuid.UUID("0b8fb1a4-3c0d-4b52-8f3e-0f6a5c7d9e21")
+_IDS = hashlib.sha1(uuid.UUID("0b8fb1a4-3c0d-4b52-8f3e-0f6a5c7d9e21").bytes, usedforsecurity=False)
+# Runs that are completed together end at one instant.
+_instant = lru_cache(maxsize=16)(to_timestamp)
 
 
 def announce(run: EndedRun) -> Sequence[OutboxEvent]:
     """The events of a run's end: that it ended, and what its chat is told.
 
-    The epoch is part of the ids, since a run that is retried ends, and answers, again.
+    It is counted here, inside its transaction: one that is tried again counts again. The epoch is
+    part of the ids, since a run that is retried ends, and answers, again.
     """
+    metrics.runs_ended.labels(run.run_class.name.lower(), run.outcome).inc()
     events = [_ended(run)]
+    if run.body.target is None:
+        return events
     message = answers.told_at_end(run, _id(f"run:{run.run_id}:{run.epoch}:answer"))
     if message is not None:
         events.append(_outbound(message, run.body.trace))
@@ -55,7 +64,7 @@ def _ended(run: EndedRun) -> OutboxEvent:
         kind=message_pb2.RUN_EVENT_KIND_ENDED,
         outcome=run.outcome,
         reason=run.result.reason,
-        event_time=to_timestamp(run.ended_at),
+        event_time=_instant(run.ended_at),
     )
     return OutboxEvent(
         topic=topics.RUN_EVENTS,
@@ -78,4 +87,9 @@ def _outbound(message: OutboundMessage, trace: dict[str, str]) -> OutboxEvent:
 
 
 def _id(text: str) -> str:
-    return str(uuid.uuid5(_IDS, text))
+    """What `str(uuid.uuid5(...))` gives, at a quarter of its cost: each end of a run pays it."""
+    named = _IDS.copy()
+    named.update(text.encode())
+    h = named.hexdigest()
+    variant = "89ab"[int(h[16], 16) & 3]
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant}{h[17:20]}-{h[20:32]}"

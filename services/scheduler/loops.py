@@ -1,5 +1,5 @@
-"""What the scheduler does by itself: fires, recovers, recalls, sweeps. Decides when each begins;
-what it does is the store's and the core's.
+"""What the scheduler does by itself: fires, recovers, recalls, sweeps, measures. Decides when each
+begins; what it does is the store's and the core's.
 
 A tick that fails is logged and comes again: all of them pick up where the last one stopped.
 """
@@ -15,10 +15,12 @@ import structlog
 from fased.core import queue as core_queue
 from fased.core.errors import FasedError
 from fased.core.firing import Disable
+from fased.core.runs import LiveState
 from fased.core.tasks import FAILURES_TO_DISABLE
 from fased.process import Host
 from fased.store import answers, notify, tasks, transient
-from fased.store.queue import delay, fire, park, partitions, recover, sweep
+from fased.store.queue import delay, depth, fire, park, partitions, recover, sweep
+from fased.telemetry import metrics
 from services.scheduler import hints
 from services.scheduler.announce import announce, disabled
 from services.scheduler.connections import pooled
@@ -32,6 +34,7 @@ REAP_PERIOD_S = 1.0
 RECALL_PERIOD_S = 0.5
 FAILING_PERIOD_S = 1.0
 SWEEP_PERIOD_S = 60.0
+MEASURE_PERIOD_S = 10.0
 BATCH = 500
 LANE_IDLE = timedelta(minutes=10)
 WORKER_GONE = timedelta(hours=1)
@@ -86,6 +89,12 @@ class Loops:
         while not self._host.stop.is_set():
             await self._guarded("sweep", self._sweep_once)
             await self._next_tick(SWEEP_PERIOD_S)
+
+    async def measure(self) -> None:
+        """Tell Prometheus how deep the queue is."""
+        while not self._host.stop.is_set():
+            await self._guarded("measure", self._measure_once)
+            await self._next_tick(MEASURE_PERIOD_S)
 
     async def _fire_once(self) -> float:
         """One pass; answers with the seconds to wait before the next."""
@@ -142,6 +151,16 @@ class Loops:
             await _drained(lambda: answers.prune(conn, keys))
             await _drained(lambda: sweep.prune_checkpoints(conn, history))
             await _drained(lambda: sweep.prune_deliveries(conn, history))
+        return 0.0
+
+    async def _measure_once(self) -> float:
+        async with pooled(self._pool) as conn:
+            found = await depth.read(conn)
+        for (state, run_class), each in found.items():
+            class_name = run_class.name.lower()
+            metrics.queue_runs.labels(state.name.lower(), class_name).set(each.runs)
+            if state is LiveState.READY:
+                metrics.queue_ready_seconds.labels(class_name).set(max(0.0, each.oldest_s))
         return 0.0
 
     async def _next_tick(self, period_s: float) -> bool:

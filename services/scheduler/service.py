@@ -57,6 +57,7 @@ async def open_service(host: Host, settings: SchedulerSettings) -> AsyncIterator
             loops.recall,
             loops.watch_failures,
             loops.sweep,
+            loops.measure,
             follow_deliveries,
             relay,
         ),

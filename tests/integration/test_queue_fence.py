@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -197,6 +198,21 @@ async def test_a_childs_end_wakes_its_parked_parent(conns: list[Any]) -> None:
 
     [again] = await take(conns[0], WORKER)
     assert again.run_id == parent.run_id
+
+
+async def test_a_lane_goes_on_whichever_of_its_runs_end_at_once(conns: list[Any]) -> None:
+    for number, ends in enumerate(product((False, True), repeat=4)):
+        task = uuid4()
+        runs = (new_run(f"lane-{number}", task_id=task if end else None) for end in ends)
+        stay = [
+            run_id for run_id, end in zip(await put(conns[0], *runs), ends, strict=True) if not end
+        ]
+        await cancel.cancel_task(conns[0], NAMESPACE, TaskId(str(task)), announce)
+        for run_id in stay:
+            [run] = await take(conns[0], WORKER, 2)
+            assert run.run_id == run_id
+            await finish_run(conns[0], run)
+        assert await take(conns[0], WORKER) == []
 
 
 async def test_cancel_ends_what_no_worker_holds_and_its_lane_goes_on(conns: list[Any]) -> None:

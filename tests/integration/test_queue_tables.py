@@ -12,8 +12,8 @@ from fased.core.errors import NotFound
 from fased.core.events import outbox_shard
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import Completion, RunCursor
-from fased.core.runs import Outcome, RunResult
-from fased.store.queue import checkpoints, finish, history, partitions, retry, sweep
+from fased.core.runs import Outcome, RunResult, session_lane
+from fased.store.queue import cancel, checkpoints, finish, history, partitions, retry, sweep
 from tests.support.queues import (
     HOUR,
     NAMESPACE,
@@ -237,6 +237,27 @@ async def test_lists_of_a_task_or_a_session_hold_its_own_runs_only(conns: list[A
     assert (await history.get(conns[0], Namespace("other"), other)).result == RunResult(text="done")
     with pytest.raises(NotFound):
         await history.get(conns[0], NAMESPACE, other)
+
+
+async def test_a_sessions_live_runs_are_found_in_its_lane_and_outside_it(conns: list[Any]) -> None:
+    session = SessionKey("agent:main:one")
+    lane = session_lane(session)
+    later = datetime.now(UTC) + HOUR
+    made = await put(
+        conns[0],
+        new_run(lane, session_key=session),
+        new_run(lane, session_key=session),
+        new_run(lane, session_key=session, run_at=later),
+        new_run("task:1", session_key=session),
+        new_run("task:1", session_key=session),
+        new_run("task:2", session_key=session, run_at=later),
+    )
+    await put(conns[0], new_run(lane, namespace="other", session_key=session), new_run("a"))
+    await take(conns[0], WORKER)
+
+    views, _cursor = await history.list_runs(conns[0], NAMESPACE, session_key=session)
+    assert [view.run_id for view in views] == made[::-1]
+    assert await cancel.cancel_session(conns[0], NAMESPACE, session, announce) == len(made)
 
 
 async def test_the_status_counts_a_namespaces_live_runs(conns: list[Any]) -> None:

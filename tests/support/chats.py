@@ -67,17 +67,18 @@ class Chat:
             )
 
     async def events(self) -> list[dict[str, Any]]:
-        """All stored events, oldest first."""
+        """All stored events, oldest first; asks again while it is told to come back."""
         found: list[dict[str, Any]] = []
         token = ""
         async with self.up.http() as client:
             while True:
-                page = (
-                    await client.get(
-                        f"{self.path}/events",
-                        params={"pageSize": 1000, "pageToken": token},
-                    )
-                ).json()
+                answer = await client.get(
+                    f"{self.path}/events", params={"pageSize": 1000, "pageToken": token}
+                )
+                if answer.status_code == 503:
+                    await asyncio.sleep(0.05)
+                    continue
+                page = answer.json()
                 found = page["events"] + found
                 token = page["nextPageToken"]
                 if not token:

@@ -2,8 +2,9 @@
 
 import asyncio
 
+import asyncpg
 from alembic import context
-from sqlalchemy import Connection, make_url, pool, text
+from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 # Two migrations at once wait for each other instead of colliding; the number is arbitrary.
@@ -22,11 +23,12 @@ def _run(connection: Connection) -> None:
 
 
 async def _main() -> None:
-    url = make_url(context.config.attributes["url"]).set(drivername="postgresql+asyncpg")
+    url = context.config.attributes["url"]
     engine = create_async_engine(
-        url,
+        "postgresql+asyncpg://",
+        # The driver reads the URL itself: SQLAlchemy knows no `sslmode` and the like.
+        async_creator=lambda: asyncpg.connect(url, server_settings={"statement_timeout": "300s"}),
         poolclass=pool.NullPool,
-        connect_args={"server_settings": {"statement_timeout": "300s"}},
     )
     async with engine.connect() as connection:
         await connection.run_sync(_run)

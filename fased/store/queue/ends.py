@@ -183,10 +183,10 @@ async def _wake_parents(conn: Connection, gone: list[rows.Row]) -> None:
         await conn.execute(_WAKE_PARENTS, sorted(parents))
 
 
-def _headless(gone: list[rows.Row], held: Held) -> set[Lane]:
+def _headless(gone: list[rows.Row], held: Held) -> list[Lane]:
     """The lanes that lost their head while others may wait: it was not the last one numbered.
 
     A lane's numbers only grow and its first one leads it, so nobody waits behind the last.
     """
-    lanes_left = ((row, (row["namespace"], row["lane"])) for row in gone if row["was_head"])
-    return {lane for row, lane in lanes_left if row["seq"] < held[lane]}
+    heads = {(row["namespace"], row["lane"]): row["seq"] for row in gone if row["was_head"]}
+    return [lane for lane, seq in heads.items() if seq < held[lane]]

@@ -7,14 +7,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-import asyncpg
 import structlog
 
 from fased.api.types.v1 import message_pb2
 from fased.bus.port import Received
 from fased.core.names import Namespace, RunId
 from fased.process import wait_or_stop
-from fased.store import transcripts
+from fased.store import transcripts, transient
 from fased.store.database import Database
 from fased.store.transcripts import EndedRun
 from fased.wire.times import from_timestamp
@@ -49,7 +48,7 @@ class EndedRuns:
             try:
                 async with self._pool.acquire() as conn:
                     await transcripts.forget_silent(conn, FORGET_AFTER)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except transient.DRIVER_ERRORS as exc:
                 logger.warning("forget_silent_failed", error=repr(exc))
 
 

@@ -13,6 +13,8 @@ from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, assert_never
 
+from opentelemetry.trace import SpanKind
+
 from fased.api.executor.v1 import executor_service_pb2 as executor_pb
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.policy.v1.agent_pb2 import Agent
@@ -33,6 +35,7 @@ from fased.core.transcripts import (
     storable,
     turn_entries,
 )
+from fased.telemetry import tracing
 from fased.wire.routes import SESSIONS
 from fased.wire.transcripts import entry_from_pb, entry_to_pb
 from services.executor.models.port import ModelCall
@@ -215,7 +218,10 @@ class Turn:
         while True:
             tries += 1
             try:
-                return await self._stream(lease.run, call)
+                with tracing.tracer().start_as_current_span(
+                    "executor.model", kind=SpanKind.CLIENT, attributes=_asked(call)
+                ):
+                    return await self._stream(lease.run, call)
             except ModelFailure as failure:
                 if lease.run.run_class is not RunClass.MESSAGE:
                     return after_attempt(lease.run, failure)
@@ -260,6 +266,11 @@ class Turn:
             namespace=run.namespace, entries=map(entry_to_pb, entries)
         )
         await persistently(lambda: self._transcripts.AppendTranscript(request))
+
+
+def _asked(call: ModelCall) -> dict[str, str]:
+    """What a model call's span says, in OpenTelemetry's words for generative AI."""
+    return {"gen_ai.operation.name": "chat", "gen_ai.request.model": call.choice.ref}
 
 
 def _kept_answer(run: LeasedRun) -> Answer | None:

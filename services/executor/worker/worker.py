@@ -216,15 +216,16 @@ class Worker:
         )
 
     async def _complete(self, lease: Lease, finished: Finished) -> str:
-        completed = await self._completions.complete(
-            Completion(
-                lease.run.run_id,
-                lease.run.epoch,
-                finished.outcome,
-                finished.result,
-                finished.deliver,
-            )
+        completion = Completion(
+            lease.run.run_id,
+            lease.run.epoch,
+            finished.outcome,
+            finished.result,
+            finished.deliver,
         )
+        # Completed in one call with others, whose trace that call may be in.
+        with tracing.tracer().start_as_current_span("executor.complete"):
+            completed = await self._completions.complete(completion)
         return completed.outcome or "stale"
 
     async def _put_off(self, lease: Lease, ending: PutOff) -> str:

@@ -59,7 +59,9 @@ CREATE INDEX run_wake     ON scheduler.run (wake_at) WHERE state = 3;
 CREATE INDEX run_delayed  ON scheduler.run (run_at) WHERE state = 4;
 CREATE INDEX run_task     ON scheduler.run (task_id, id) WHERE task_id IS NOT NULL;
 CREATE INDEX run_parent   ON scheduler.run (parent_run) WHERE parent_run IS NOT NULL;
-CREATE INDEX run_session  ON scheduler.run (namespace, session_key, id);
+-- Only what cannot be found by its lane: a turn waits, runs and parks in its session's own.
+CREATE INDEX run_session  ON scheduler.run (namespace, session_key, id)
+  WHERE state = 4 OR lane <> 'session:' || session_key;
 
 CREATE TABLE scheduler.run_payload (
   run_id bigint PRIMARY KEY,
