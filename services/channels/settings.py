@@ -1,8 +1,6 @@
 """What the channels are told by their environment. Decides units and defaults."""
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fased.settings import PREFIX, SharedSettings
@@ -42,14 +40,21 @@ class ChannelsSettings(BaseSettings):
         default=16, ge=1, le=256, description="Chats of one account that are sent to at once."
     )
 
-    @model_validator(mode="after")
-    def _outlasting(self) -> Self:
-        # A lease that ends first lets two replicas poll, or send, at once.
-        if self.connection_lease_s <= self.poll_s:
-            raise ValueError("FASED_CONNECTION_LEASE_S must be more than FASED_POLL_S")
-        if self.send_lease_s <= self.send_timeout_s:
-            raise ValueError("FASED_SEND_LEASE_S must be more than FASED_SEND_TIMEOUT_S")
-        return self
+    # A lease that ends first would let two replicas poll, or send, at once.
+
+    @field_validator("connection_lease_s")
+    @classmethod
+    def _outlasts_a_poll(cls, lease_s: float, info: ValidationInfo) -> float:
+        if lease_s <= info.data.get("poll_s", 0):
+            raise ValueError("is more than FASED_POLL_S")
+        return lease_s
+
+    @field_validator("send_timeout_s")
+    @classmethod
+    def _ends_within_the_lease(cls, timeout_s: float, info: ValidationInfo) -> float:
+        if timeout_s >= info.data.get("send_lease_s", timeout_s + 1):
+            raise ValueError("is less than FASED_SEND_LEASE_S")
+        return timeout_s
 
 
 class Settings(SharedSettings, ChannelsSettings):

@@ -249,13 +249,13 @@ async def test_bytes_that_are_no_request_end_that_connection_alone(
 ) -> None:
     address = urlsplit(up.gateway()["http"])
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    writer.write(garbage)
-    writer.write_eof()
     async with asyncio.timeout(20):
         try:
+            writer.write(garbage)
+            writer.write_eof()
             answer = await reader.read()
-        except ConnectionError:
-            answer = b""
+        except OSError:
+            answer = b""  # hung up on before the last byte
     writer.close()
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
     assert await chat.ask("after", "still there?") == "You said: still there?"

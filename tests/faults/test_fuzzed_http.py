@@ -42,7 +42,9 @@ bodies = st.one_of(
     st.dictionaries(st.sampled_from(FIELDS), values, max_size=5).map(json.dumps).map(str.encode),
     values.map(json.dumps).map(str.encode),
 )
-header_values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
+header_values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80).map(
+    str.strip
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
