@@ -37,21 +37,27 @@ class Load:
 
     async def until_answered(self, timeout_s: float = 120) -> None:
         """Wait until every message has an answer."""
-        async with asyncio.timeout(timeout_s):
-            for chat, count in zip(self.chats, self.posted, strict=True):
-                await chat.wait_for_answers(count, timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                for chat, count in zip(self.chats, self.posted, strict=True):
+                    await chat.wait_for_answers(count, timeout_s)
+        except TimeoutError:
+            counts = [len(await chat.answers()) for chat in self.chats]
+            raise AssertionError(f"posted {self.posted}, answered {counts}") from None
 
     async def check(self) -> None:
         """Every message is there and was answered once, in order, and nothing else was said."""
         for number, chat in enumerate(self.chats):
             events = await chat.events()
             wanted = self.texts(number)
-            assert [event["text"] for event in events if event["kind"] == "posted"] == wanted
+            posted = [event["text"] for event in events if event["kind"] == "posted"]
+            assert posted == wanted, f"posted in chat {number}: {posted}"
             said = [(event["postId"], event["text"]) for event in events if event["kind"] == "said"]
-            assert said == [
+            answers = [
                 (_post_id(number, turn), ANSWER.format(text=text))
                 for turn, text in enumerate(wanted)
             ]
+            assert said == answers, f"said in chat {number}: {said}"
             assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
 
     def check_transcript(self, shape: Shape, number: int) -> None:
