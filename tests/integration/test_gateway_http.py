@@ -201,7 +201,8 @@ async def test_a_message_is_taken_once_by_its_key(database_url: str) -> None:
         assert first.status_code == 201
         event = first.json()["event"]
         assert (event["sequence"], event["kind"], event["postState"]) == (1, "posted", "queued")
-        assert event["sender"] == {"id": "default/ada", "displayName": "ada"}
+        sender = {"id": "default/ada", "displayName": "ada", "isBot": False, "isSelf": False}
+        assert event["sender"] == sender
         again = await gateway.http.post(path, json={"text": "hello", "messageId": "k-1"})
         assert again.json() == first.json()
         other = await gateway.http.post(path, json={"text": "bye"}, headers=key)

@@ -115,17 +115,38 @@ class Channels:
         records = await self.published(topics.INBOUND, count)
         return [inbound_from_pb(message_pb2.InboundEvent.FromString(r.value)) for r in records]
 
+    async def inbound_texts_once(self, count: int) -> list[str]:
+        """The texts of the first events that came in, in order, once there are this many.
+
+        A process that is killed between the bus's answer and the outbox's delete has its events
+        published again, under the same ids; a reader takes the first of each.
+        """
+        texts: dict[str, str] = {}
+        async for record in self._records(topics.INBOUND):
+            event = inbound_from_pb(message_pb2.InboundEvent.FromString(record.value))
+            texts.setdefault(event.event_id, event.text)
+            if len(texts) == count:
+                break
+        return list(texts.values())
+
     async def published(self, topic: str, count: int) -> list[Received]:
         """The first records of a topic, once there are this many."""
         found: list[Received] = []
+        async for record in self._records(topic):
+            found.append(record)
+            if len(found) == count:
+                break
+        return found
+
+    async def _records(self, topic: str) -> AsyncIterator[Received]:
         group = f"test-{uuid.uuid4()}"
         async with self.running.host.bus.consumer(group, [topic]) as consumer:
-            while len(found) < count:
+            while True:
                 batch = await consumer.next_batch()
-                found.extend(batch.records)
+                for record in batch.records:
+                    yield record
                 await consumer.commit(batch, batch.next_offset)
                 consumer.finish(batch)
-        return found
 
     async def ended(self, message: OutboundMessage) -> delivery_pb2.Delivery:
         """A delivery, once it is not pending."""
