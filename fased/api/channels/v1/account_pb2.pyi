@@ -93,7 +93,9 @@ class Account(_message.Message):
     account_id: _builtins.str
     """The account's id."""
     credential: _builtins.str
-    """Where the credential is: env:NAME or file:PATH; empty for WebChat."""
+    """Where the credential is: env:NAME, file:PATH or, on Kubernetes, secret:NAME/KEY of the same
+    namespace; empty for WebChat.
+    """
     enabled: _builtins.bool
     """Whether it is used."""
     managed_by: _builtins.str

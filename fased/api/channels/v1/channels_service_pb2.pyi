@@ -8,6 +8,7 @@ from fased.api.channels.v1 import account_pb2 as _account_pb2
 from fased.api.channels.v1 import conversation_pb2 as _conversation_pb2
 from fased.api.channels.v1 import delivery_pb2 as _delivery_pb2
 from fased.api.types.v1 import message_pb2 as _message_pb2
+from fased.api.types.v1 import owner_pb2 as _owner_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -274,10 +275,15 @@ class ApplyAccountsRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     MANAGED_BY_FIELD_NUMBER: _builtins.int
     ACCOUNTS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """namespaces/{namespace}."""
     managed_by: _builtins.str
     """The owner: file:NAME or resource:UID."""
+    generation: _builtins.int
+    """The owner's generation, which only grows: one that is lower than what was applied before is
+    refused (ABORTED, STALE_GENERATION). 0 does not compare.
+    """
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.Account]:
         """Its accounts, as CreateAccount reads them, and `enabled`."""
@@ -288,10 +294,11 @@ class ApplyAccountsRequest(_message.Message):
         parent: _builtins.str = ...,
         managed_by: _builtins.str = ...,
         accounts: _abc.Iterable[_account_pb2.Account] | None = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "managed_by", b"managed_by", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "generation", b"generation", "managed_by", b"managed_by", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,3 +667,107 @@ class WatchConversationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchConversationResponse: _TypeAlias = WatchConversationResponse  # noqa: Y015
+
+@_typing.final
+class ListAccountOwnersRequest(_message.Message):
+    """ListAccountOwnersRequest asks for a page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Only those whose managed_by begins so, e.g. "resource:"; empty for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 1000, which is the cap."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountOwnersRequest: _TypeAlias = ListAccountOwnersRequest  # noqa: Y015
+
+@_typing.final
+class ListAccountOwnersResponse(_message.Message):
+    """ListAccountOwnersResponse is a page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[_owner_pb2.Owner]:
+        """Ordered by namespace and managed_by."""
+
+    def __init__(
+        self,
+        *,
+        owners: _abc.Iterable[_owner_pb2.Owner] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "owners", b"owners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountOwnersResponse: _TypeAlias = ListAccountOwnersResponse  # noqa: Y015
+
+@_typing.final
+class ListAccountStatusesRequest(_message.Message):
+    """ListAccountStatusesRequest names a namespace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountStatusesRequest: _TypeAlias = ListAccountStatusesRequest  # noqa: Y015
+
+@_typing.final
+class ListAccountStatusesResponse(_message.Message):
+    """ListAccountStatusesResponse has one status for each account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.AccountStatus]:
+        """By channel and account."""
+
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[_account_pb2.AccountStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountStatusesResponse: _TypeAlias = ListAccountStatusesResponse  # noqa: Y015

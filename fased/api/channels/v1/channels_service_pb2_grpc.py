@@ -65,6 +65,16 @@ class AccountServiceStub:
                 request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsResponse.FromString,
                 _registered_method=True)
+        self.ListAccountOwners = channel.unary_unary(
+                '/fased.api.channels.v1.AccountService/ListAccountOwners',
+                request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountOwnersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountOwnersResponse.FromString,
+                _registered_method=True)
+        self.ListAccountStatuses = channel.unary_unary(
+                '/fased.api.channels.v1.AccountService/ListAccountStatuses',
+                request_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountStatusesRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountStatusesResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -116,6 +126,21 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAccountOwners(self, request, context):
+        """ListAccountOwners lists who defines accounts from elsewhere, in all namespaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccountStatuses(self, request, context):
+        """ListAccountStatuses gives what is known of the connections of a namespace's accounts, without
+        asking the platforms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +173,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ApplyAccounts,
                     request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsRequest.FromString,
                     response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsResponse.SerializeToString,
+            ),
+            'ListAccountOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountOwners,
+                    request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountOwnersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountOwnersResponse.SerializeToString,
+            ),
+            'ListAccountStatuses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountStatuses,
+                    request_deserializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountStatusesRequest.FromString,
+                    response_serializer=fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountStatusesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +348,60 @@ class AccountService:
             '/fased.api.channels.v1.AccountService/ApplyAccounts',
             fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsRequest.SerializeToString,
             fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ApplyAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.channels.v1.AccountService/ListAccountOwners',
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountOwnersRequest.SerializeToString,
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountOwnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountStatuses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.channels.v1.AccountService/ListAccountStatuses',
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountStatusesRequest.SerializeToString,
+            fased_dot_api_dot_channels_dot_v1_dot_channels__service__pb2.ListAccountStatusesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,12 @@ class AccountServiceStub:
     """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
     Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
     """
+    ListAccountOwners: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.ListAccountOwnersRequest, _channels_service_pb2.ListAccountOwnersResponse]
+    """ListAccountOwners lists who defines accounts from elsewhere, in all namespaces."""
+    ListAccountStatuses: _grpc.UnaryUnaryMultiCallable[_channels_service_pb2.ListAccountStatusesRequest, _channels_service_pb2.ListAccountStatusesResponse]
+    """ListAccountStatuses gives what is known of the connections of a namespace's accounts, without
+    asking the platforms.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -74,6 +80,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ApplyAccounts: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.ApplyAccountsRequest, _channels_service_pb2.ApplyAccountsResponse]  # type: ignore[assignment]
     """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
     Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
+    """
+    ListAccountOwners: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.ListAccountOwnersRequest, _channels_service_pb2.ListAccountOwnersResponse]  # type: ignore[assignment]
+    """ListAccountOwners lists who defines accounts from elsewhere, in all namespaces."""
+    ListAccountStatuses: _aio.UnaryUnaryMultiCallable[_channels_service_pb2.ListAccountStatusesRequest, _channels_service_pb2.ListAccountStatusesResponse]  # type: ignore[assignment]
+    """ListAccountStatuses gives what is known of the connections of a namespace's accounts, without
+    asking the platforms.
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +143,24 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_channels_service_pb2.ApplyAccountsResponse, _abc.Awaitable[_channels_service_pb2.ApplyAccountsResponse]]:
         """ApplyAccounts makes one owner's accounts what the request says, and removes its others.
         Errors: FAILED_PRECONDITION (MANAGED_ELSEWHERE); INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAccountOwners(
+        self,
+        request: _channels_service_pb2.ListAccountOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channels_service_pb2.ListAccountOwnersResponse, _abc.Awaitable[_channels_service_pb2.ListAccountOwnersResponse]]:
+        """ListAccountOwners lists who defines accounts from elsewhere, in all namespaces."""
+
+    @_abc_1.abstractmethod
+    def ListAccountStatuses(
+        self,
+        request: _channels_service_pb2.ListAccountStatusesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_channels_service_pb2.ListAccountStatusesResponse, _abc.Awaitable[_channels_service_pb2.ListAccountStatusesResponse]]:
+        """ListAccountStatuses gives what is known of the connections of a namespace's accounts, without
+        asking the platforms.
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

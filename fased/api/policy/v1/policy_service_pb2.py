@@ -23,13 +23,15 @@ _sym_db = _symbol_database.Default()
 
 
 from fased.api.policy.v1 import agent_pb2 as fased_dot_api_dot_policy_dot_v1_dot_agent__pb2
+from fased.api.policy.v1 import model_provider_pb2 as fased_dot_api_dot_policy_dot_v1_dot_model__provider__pb2
 from fased.api.policy.v1 import token_pb2 as fased_dot_api_dot_policy_dot_v1_dot_token__pb2
 from fased.api.types.v1 import access_pb2 as fased_dot_api_dot_types_dot_v1_dot_access__pb2
 from fased.api.types.v1 import finding_pb2 as fased_dot_api_dot_types_dot_v1_dot_finding__pb2
+from fased.api.types.v1 import owner_pb2 as fased_dot_api_dot_types_dot_v1_dot_owner__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fased/api/policy/v1/policy_service.proto\x12\x13\x66\x61sed.api.policy.v1\x1a\x1f\x66\x61sed/api/policy/v1/agent.proto\x1a\x1f\x66\x61sed/api/policy/v1/token.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a fased/api/types/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x10GetAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\"J\n\x11ListAgentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x12ListAgentsResponse\x12*\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rdefault_model\x18\x03 \x01(\t\"u\n\x12\x43reateAgentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12)\n\x05\x61gent\x18\x03 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"@\n\x13\x43reateAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\"S\n\x12UpdateAgentRequest\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"@\n\x13UpdateAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\"6\n\x12\x44\x65leteAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13\x44\x65leteAgentResponse\"\x96\x01\n\x12\x41pplyAgentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nmanaged_by\x18\x02 \x01(\t\x12*\n\x06\x61gents\x18\x03 \x03(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x15\n\rdefault_model\x18\x04 \x01(\t\x12\x19\n\x11set_default_model\x18\x05 \x01(\x08\"7\n\x13\x41pplyAgentsResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\x12\x0f\n\x07removed\x18\x02 \x03(\t\"e\n\rDecideRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nmodel_role\x18\x05 \x01(\t\"\x9f\x01\n\x0e\x44\x65\x63ideResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12,\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x1b.fased.api.types.v1.Finding\x12)\n\x05\x61gent\x18\x03 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cmodel_reason\x18\x05 \x01(\t\"\x82\x01\n\x10PreflightRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nmodel_role\x18\x05 \x01(\t\x12\x18\n\x10usable_providers\x18\x06 \x03(\t\"Q\n\x11PreflightResponse\x12-\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\x12\r\n\x05model\x18\x02 \x01(\t\"\xb7\x01\n\x12\x43reateTokenRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.fased.api.types.v1.Role\x12\x12\n\nnamespaces\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"P\n\x13\x43reateTokenResponse\x12)\n\x05token\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"#\n\x11ListTokensRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"@\n\x12ListTokensResponse\x12*\n\x06tokens\x18\x01 \x03(\x0b\x32\x1a.fased.api.policy.v1.Token\"6\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse\"%\n\x13\x41uthenticateRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"C\n\x14\x41uthenticateResponse\x12+\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1b.fased.api.policy.v1.Caller\"\x82\x01\n\x12\x45nsureTokenRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.fased.api.types.v1.Role\x12\x12\n\nnamespaces\x18\x04 \x03(\t\x12\x0e\n\x06secret\x18\x05 \x01(\t\"\x15\n\x13\x45nsureTokenResponse2\xf2\x04\n\x0c\x41gentService\x12]\n\x08GetAgent\x12$.fased.api.policy.v1.GetAgentRequest\x1a%.fased.api.policy.v1.GetAgentResponse\"\x04\xc8\xda\x18\x01\x12\x63\n\nListAgents\x12&.fased.api.policy.v1.ListAgentsRequest\x1a\'.fased.api.policy.v1.ListAgentsResponse\"\x04\xc8\xda\x18\x01\x12\x66\n\x0b\x43reateAgent\x12\'.fased.api.policy.v1.CreateAgentRequest\x1a(.fased.api.policy.v1.CreateAgentResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0bUpdateAgent\x12\'.fased.api.policy.v1.UpdateAgentRequest\x1a(.fased.api.policy.v1.UpdateAgentResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0b\x44\x65leteAgent\x12\'.fased.api.policy.v1.DeleteAgentRequest\x1a(.fased.api.policy.v1.DeleteAgentResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0b\x41pplyAgents\x12\'.fased.api.policy.v1.ApplyAgentsRequest\x1a(.fased.api.policy.v1.ApplyAgentsResponse\"\x04\xc8\xda\x18\x04\x32\xca\x01\n\rPolicyService\x12W\n\x06\x44\x65\x63ide\x12\".fased.api.policy.v1.DecideRequest\x1a#.fased.api.policy.v1.DecideResponse\"\x04\xc8\xda\x18\x04\x12`\n\tPreflight\x12%.fased.api.policy.v1.PreflightRequest\x1a&.fased.api.policy.v1.PreflightResponse\"\x04\xc8\xda\x18\x04\x32\x96\x04\n\x0cTokenService\x12\x66\n\x0b\x43reateToken\x12\'.fased.api.policy.v1.CreateTokenRequest\x1a(.fased.api.policy.v1.CreateTokenResponse\"\x04\xc8\xda\x18\x03\x12\x63\n\nListTokens\x12&.fased.api.policy.v1.ListTokensRequest\x1a\'.fased.api.policy.v1.ListTokensResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0bRevokeToken\x12\'.fased.api.policy.v1.RevokeTokenRequest\x1a(.fased.api.policy.v1.RevokeTokenResponse\"\x04\xc8\xda\x18\x03\x12i\n\x0c\x41uthenticate\x12(.fased.api.policy.v1.AuthenticateRequest\x1a).fased.api.policy.v1.AuthenticateResponse\"\x04\xc8\xda\x18\x04\x12\x66\n\x0b\x45nsureToken\x12\'.fased.api.policy.v1.EnsureTokenRequest\x1a(.fased.api.policy.v1.EnsureTokenResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fased/api/policy/v1/policy_service.proto\x12\x13\x66\x61sed.api.policy.v1\x1a\x1f\x66\x61sed/api/policy/v1/agent.proto\x1a(fased/api/policy/v1/model_provider.proto\x1a\x1f\x66\x61sed/api/policy/v1/token.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a fased/api/types/v1/finding.proto\x1a\x1e\x66\x61sed/api/types/v1/owner.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x10GetAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\"J\n\x11ListAgentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x12ListAgentsResponse\x12*\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rdefault_model\x18\x03 \x01(\t\"u\n\x12\x43reateAgentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12)\n\x05\x61gent\x18\x03 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"@\n\x13\x43reateAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\"S\n\x12UpdateAgentRequest\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"@\n\x13UpdateAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\"6\n\x12\x44\x65leteAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13\x44\x65leteAgentResponse\"\xaa\x01\n\x12\x41pplyAgentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nmanaged_by\x18\x02 \x01(\t\x12*\n\x06\x61gents\x18\x03 \x03(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\x15\n\rdefault_model\x18\x04 \x01(\t\x12\x19\n\x11set_default_model\x18\x05 \x01(\x08\x12\x12\n\ngeneration\x18\x06 \x01(\x03\"7\n\x13\x41pplyAgentsResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\x12\x0f\n\x07removed\x18\x02 \x03(\t\"e\n\rDecideRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nmodel_role\x18\x05 \x01(\t\"\x9f\x01\n\x0e\x44\x65\x63ideResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12,\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x1b.fased.api.types.v1.Finding\x12)\n\x05\x61gent\x18\x03 \x01(\x0b\x32\x1a.fased.api.policy.v1.Agent\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cmodel_reason\x18\x05 \x01(\t\"\x82\x01\n\x10PreflightRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nmodel_role\x18\x05 \x01(\t\x12\x18\n\x10usable_providers\x18\x06 \x03(\t\"Q\n\x11PreflightResponse\x12-\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\x12\r\n\x05model\x18\x02 \x01(\t\"\xb7\x01\n\x12\x43reateTokenRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.fased.api.types.v1.Role\x12\x12\n\nnamespaces\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"P\n\x13\x43reateTokenResponse\x12)\n\x05token\x18\x01 \x01(\x0b\x32\x1a.fased.api.policy.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"#\n\x11ListTokensRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"@\n\x12ListTokensResponse\x12*\n\x06tokens\x18\x01 \x03(\x0b\x32\x1a.fased.api.policy.v1.Token\"6\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse\"%\n\x13\x41uthenticateRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"C\n\x14\x41uthenticateResponse\x12+\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1b.fased.api.policy.v1.Caller\"\x82\x01\n\x12\x45nsureTokenRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.fased.api.types.v1.Role\x12\x12\n\nnamespaces\x18\x04 \x03(\t\x12\x0e\n\x06secret\x18\x05 \x01(\t\"\x15\n\x13\x45nsureTokenResponse\"O\n\x16ListAgentOwnersRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x17ListAgentOwnersResponse\x12)\n\x06owners\x18\x01 \x03(\x0b\x32\x19.fased.api.types.v1.Owner\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x19ListModelProvidersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"S\n\x1aListModelProvidersResponse\x12\x35\n\tproviders\x18\x01 \x03(\x0b\x32\".fased.api.policy.v1.ModelProvider\"\x8b\x01\n\x1a\x41pplyModelProvidersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nmanaged_by\x18\x02 \x01(\t\x12\x35\n\tproviders\x18\x03 \x03(\x0b\x32\".fased.api.policy.v1.ModelProvider\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"?\n\x1b\x41pplyModelProvidersResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\x12\x0f\n\x07removed\x18\x02 \x03(\t\"W\n\x1eListModelProviderOwnersRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x1fListModelProviderOwnersResponse\x12)\n\x06owners\x18\x01 \x03(\x0b\x32\x19.fased.api.types.v1.Owner\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe6\x05\n\x0c\x41gentService\x12]\n\x08GetAgent\x12$.fased.api.policy.v1.GetAgentRequest\x1a%.fased.api.policy.v1.GetAgentResponse\"\x04\xc8\xda\x18\x01\x12\x63\n\nListAgents\x12&.fased.api.policy.v1.ListAgentsRequest\x1a\'.fased.api.policy.v1.ListAgentsResponse\"\x04\xc8\xda\x18\x01\x12\x66\n\x0b\x43reateAgent\x12\'.fased.api.policy.v1.CreateAgentRequest\x1a(.fased.api.policy.v1.CreateAgentResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0bUpdateAgent\x12\'.fased.api.policy.v1.UpdateAgentRequest\x1a(.fased.api.policy.v1.UpdateAgentResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0b\x44\x65leteAgent\x12\'.fased.api.policy.v1.DeleteAgentRequest\x1a(.fased.api.policy.v1.DeleteAgentResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0b\x41pplyAgents\x12\'.fased.api.policy.v1.ApplyAgentsRequest\x1a(.fased.api.policy.v1.ApplyAgentsResponse\"\x04\xc8\xda\x18\x04\x12r\n\x0fListAgentOwners\x12+.fased.api.policy.v1.ListAgentOwnersRequest\x1a,.fased.api.policy.v1.ListAgentOwnersResponse\"\x04\xc8\xda\x18\x04\x32\xa0\x03\n\x14ModelProviderService\x12{\n\x12ListModelProviders\x12..fased.api.policy.v1.ListModelProvidersRequest\x1a/.fased.api.policy.v1.ListModelProvidersResponse\"\x04\xc8\xda\x18\x01\x12~\n\x13\x41pplyModelProviders\x12/.fased.api.policy.v1.ApplyModelProvidersRequest\x1a\x30.fased.api.policy.v1.ApplyModelProvidersResponse\"\x04\xc8\xda\x18\x04\x12\x8a\x01\n\x17ListModelProviderOwners\x12\x33.fased.api.policy.v1.ListModelProviderOwnersRequest\x1a\x34.fased.api.policy.v1.ListModelProviderOwnersResponse\"\x04\xc8\xda\x18\x04\x32\xca\x01\n\rPolicyService\x12W\n\x06\x44\x65\x63ide\x12\".fased.api.policy.v1.DecideRequest\x1a#.fased.api.policy.v1.DecideResponse\"\x04\xc8\xda\x18\x04\x12`\n\tPreflight\x12%.fased.api.policy.v1.PreflightRequest\x1a&.fased.api.policy.v1.PreflightResponse\"\x04\xc8\xda\x18\x04\x32\x96\x04\n\x0cTokenService\x12\x66\n\x0b\x43reateToken\x12\'.fased.api.policy.v1.CreateTokenRequest\x1a(.fased.api.policy.v1.CreateTokenResponse\"\x04\xc8\xda\x18\x03\x12\x63\n\nListTokens\x12&.fased.api.policy.v1.ListTokensRequest\x1a\'.fased.api.policy.v1.ListTokensResponse\"\x04\xc8\xda\x18\x03\x12\x66\n\x0bRevokeToken\x12\'.fased.api.policy.v1.RevokeTokenRequest\x1a(.fased.api.policy.v1.RevokeTokenResponse\"\x04\xc8\xda\x18\x03\x12i\n\x0c\x41uthenticate\x12(.fased.api.policy.v1.AuthenticateRequest\x1a).fased.api.policy.v1.AuthenticateResponse\"\x04\xc8\xda\x18\x04\x12\x66\n\x0b\x45nsureToken\x12\'.fased.api.policy.v1.EnsureTokenRequest\x1a(.fased.api.policy.v1.EnsureTokenResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +50,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['DeleteAgent']._serialized_options = b'\310\332\030\003'
   _globals['_AGENTSERVICE'].methods_by_name['ApplyAgents']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['ApplyAgents']._serialized_options = b'\310\332\030\004'
+  _globals['_AGENTSERVICE'].methods_by_name['ListAgentOwners']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['ListAgentOwners']._serialized_options = b'\310\332\030\004'
+  _globals['_MODELPROVIDERSERVICE'].methods_by_name['ListModelProviders']._loaded_options = None
+  _globals['_MODELPROVIDERSERVICE'].methods_by_name['ListModelProviders']._serialized_options = b'\310\332\030\001'
+  _globals['_MODELPROVIDERSERVICE'].methods_by_name['ApplyModelProviders']._loaded_options = None
+  _globals['_MODELPROVIDERSERVICE'].methods_by_name['ApplyModelProviders']._serialized_options = b'\310\332\030\004'
+  _globals['_MODELPROVIDERSERVICE'].methods_by_name['ListModelProviderOwners']._loaded_options = None
+  _globals['_MODELPROVIDERSERVICE'].methods_by_name['ListModelProviderOwners']._serialized_options = b'\310\332\030\004'
   _globals['_POLICYSERVICE'].methods_by_name['Decide']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['Decide']._serialized_options = b'\310\332\030\004'
   _globals['_POLICYSERVICE'].methods_by_name['Preflight']._loaded_options = None
@@ -62,62 +72,80 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENSERVICE'].methods_by_name['Authenticate']._serialized_options = b'\310\332\030\004'
   _globals['_TOKENSERVICE'].methods_by_name['EnsureToken']._loaded_options = None
   _globals['_TOKENSERVICE'].methods_by_name['EnsureToken']._serialized_options = b'\310\332\030\004'
-  _globals['_GETAGENTREQUEST']._serialized_start=231
-  _globals['_GETAGENTREQUEST']._serialized_end=262
-  _globals['_GETAGENTRESPONSE']._serialized_start=264
-  _globals['_GETAGENTRESPONSE']._serialized_end=325
-  _globals['_LISTAGENTSREQUEST']._serialized_start=327
-  _globals['_LISTAGENTSREQUEST']._serialized_end=401
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=403
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=515
-  _globals['_CREATEAGENTREQUEST']._serialized_start=517
-  _globals['_CREATEAGENTREQUEST']._serialized_end=634
-  _globals['_CREATEAGENTRESPONSE']._serialized_start=636
-  _globals['_CREATEAGENTRESPONSE']._serialized_end=700
-  _globals['_UPDATEAGENTREQUEST']._serialized_start=702
-  _globals['_UPDATEAGENTREQUEST']._serialized_end=785
-  _globals['_UPDATEAGENTRESPONSE']._serialized_start=787
-  _globals['_UPDATEAGENTRESPONSE']._serialized_end=851
-  _globals['_DELETEAGENTREQUEST']._serialized_start=853
-  _globals['_DELETEAGENTREQUEST']._serialized_end=907
-  _globals['_DELETEAGENTRESPONSE']._serialized_start=909
-  _globals['_DELETEAGENTRESPONSE']._serialized_end=930
-  _globals['_APPLYAGENTSREQUEST']._serialized_start=933
-  _globals['_APPLYAGENTSREQUEST']._serialized_end=1083
-  _globals['_APPLYAGENTSRESPONSE']._serialized_start=1085
-  _globals['_APPLYAGENTSRESPONSE']._serialized_end=1140
-  _globals['_DECIDEREQUEST']._serialized_start=1142
-  _globals['_DECIDEREQUEST']._serialized_end=1243
-  _globals['_DECIDERESPONSE']._serialized_start=1246
-  _globals['_DECIDERESPONSE']._serialized_end=1405
-  _globals['_PREFLIGHTREQUEST']._serialized_start=1408
-  _globals['_PREFLIGHTREQUEST']._serialized_end=1538
-  _globals['_PREFLIGHTRESPONSE']._serialized_start=1540
-  _globals['_PREFLIGHTRESPONSE']._serialized_end=1621
-  _globals['_CREATETOKENREQUEST']._serialized_start=1624
-  _globals['_CREATETOKENREQUEST']._serialized_end=1807
-  _globals['_CREATETOKENRESPONSE']._serialized_start=1809
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1889
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1891
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1926
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1928
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1992
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1994
-  _globals['_REVOKETOKENREQUEST']._serialized_end=2048
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=2050
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=2071
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=2073
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=2110
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=2112
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=2179
-  _globals['_ENSURETOKENREQUEST']._serialized_start=2182
-  _globals['_ENSURETOKENREQUEST']._serialized_end=2312
-  _globals['_ENSURETOKENRESPONSE']._serialized_start=2314
-  _globals['_ENSURETOKENRESPONSE']._serialized_end=2335
-  _globals['_AGENTSERVICE']._serialized_start=2338
-  _globals['_AGENTSERVICE']._serialized_end=2964
-  _globals['_POLICYSERVICE']._serialized_start=2967
-  _globals['_POLICYSERVICE']._serialized_end=3169
-  _globals['_TOKENSERVICE']._serialized_start=3172
-  _globals['_TOKENSERVICE']._serialized_end=3706
+  _globals['_GETAGENTREQUEST']._serialized_start=305
+  _globals['_GETAGENTREQUEST']._serialized_end=336
+  _globals['_GETAGENTRESPONSE']._serialized_start=338
+  _globals['_GETAGENTRESPONSE']._serialized_end=399
+  _globals['_LISTAGENTSREQUEST']._serialized_start=401
+  _globals['_LISTAGENTSREQUEST']._serialized_end=475
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=477
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=589
+  _globals['_CREATEAGENTREQUEST']._serialized_start=591
+  _globals['_CREATEAGENTREQUEST']._serialized_end=708
+  _globals['_CREATEAGENTRESPONSE']._serialized_start=710
+  _globals['_CREATEAGENTRESPONSE']._serialized_end=774
+  _globals['_UPDATEAGENTREQUEST']._serialized_start=776
+  _globals['_UPDATEAGENTREQUEST']._serialized_end=859
+  _globals['_UPDATEAGENTRESPONSE']._serialized_start=861
+  _globals['_UPDATEAGENTRESPONSE']._serialized_end=925
+  _globals['_DELETEAGENTREQUEST']._serialized_start=927
+  _globals['_DELETEAGENTREQUEST']._serialized_end=981
+  _globals['_DELETEAGENTRESPONSE']._serialized_start=983
+  _globals['_DELETEAGENTRESPONSE']._serialized_end=1004
+  _globals['_APPLYAGENTSREQUEST']._serialized_start=1007
+  _globals['_APPLYAGENTSREQUEST']._serialized_end=1177
+  _globals['_APPLYAGENTSRESPONSE']._serialized_start=1179
+  _globals['_APPLYAGENTSRESPONSE']._serialized_end=1234
+  _globals['_DECIDEREQUEST']._serialized_start=1236
+  _globals['_DECIDEREQUEST']._serialized_end=1337
+  _globals['_DECIDERESPONSE']._serialized_start=1340
+  _globals['_DECIDERESPONSE']._serialized_end=1499
+  _globals['_PREFLIGHTREQUEST']._serialized_start=1502
+  _globals['_PREFLIGHTREQUEST']._serialized_end=1632
+  _globals['_PREFLIGHTRESPONSE']._serialized_start=1634
+  _globals['_PREFLIGHTRESPONSE']._serialized_end=1715
+  _globals['_CREATETOKENREQUEST']._serialized_start=1718
+  _globals['_CREATETOKENREQUEST']._serialized_end=1901
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1903
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1983
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1985
+  _globals['_LISTTOKENSREQUEST']._serialized_end=2020
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=2022
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=2086
+  _globals['_REVOKETOKENREQUEST']._serialized_start=2088
+  _globals['_REVOKETOKENREQUEST']._serialized_end=2142
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=2144
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=2165
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=2167
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=2204
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=2206
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=2273
+  _globals['_ENSURETOKENREQUEST']._serialized_start=2276
+  _globals['_ENSURETOKENREQUEST']._serialized_end=2406
+  _globals['_ENSURETOKENRESPONSE']._serialized_start=2408
+  _globals['_ENSURETOKENRESPONSE']._serialized_end=2429
+  _globals['_LISTAGENTOWNERSREQUEST']._serialized_start=2431
+  _globals['_LISTAGENTOWNERSREQUEST']._serialized_end=2510
+  _globals['_LISTAGENTOWNERSRESPONSE']._serialized_start=2512
+  _globals['_LISTAGENTOWNERSRESPONSE']._serialized_end=2605
+  _globals['_LISTMODELPROVIDERSREQUEST']._serialized_start=2607
+  _globals['_LISTMODELPROVIDERSREQUEST']._serialized_end=2650
+  _globals['_LISTMODELPROVIDERSRESPONSE']._serialized_start=2652
+  _globals['_LISTMODELPROVIDERSRESPONSE']._serialized_end=2735
+  _globals['_APPLYMODELPROVIDERSREQUEST']._serialized_start=2738
+  _globals['_APPLYMODELPROVIDERSREQUEST']._serialized_end=2877
+  _globals['_APPLYMODELPROVIDERSRESPONSE']._serialized_start=2879
+  _globals['_APPLYMODELPROVIDERSRESPONSE']._serialized_end=2942
+  _globals['_LISTMODELPROVIDEROWNERSREQUEST']._serialized_start=2944
+  _globals['_LISTMODELPROVIDEROWNERSREQUEST']._serialized_end=3031
+  _globals['_LISTMODELPROVIDEROWNERSRESPONSE']._serialized_start=3033
+  _globals['_LISTMODELPROVIDEROWNERSRESPONSE']._serialized_end=3134
+  _globals['_AGENTSERVICE']._serialized_start=3137
+  _globals['_AGENTSERVICE']._serialized_end=3879
+  _globals['_MODELPROVIDERSERVICE']._serialized_start=3882
+  _globals['_MODELPROVIDERSERVICE']._serialized_end=4298
+  _globals['_POLICYSERVICE']._serialized_start=4301
+  _globals['_POLICYSERVICE']._serialized_end=4503
+  _globals['_TOKENSERVICE']._serialized_start=4506
+  _globals['_TOKENSERVICE']._serialized_end=5040
 # @@protoc_insertion_point(module_scope)

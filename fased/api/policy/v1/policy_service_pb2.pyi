@@ -5,9 +5,11 @@ isort:skip_file
 
 from collections import abc as _abc
 from fased.api.policy.v1 import agent_pb2 as _agent_pb2
+from fased.api.policy.v1 import model_provider_pb2 as _model_provider_pb2
 from fased.api.policy.v1 import token_pb2 as _token_pb2
 from fased.api.types.v1 import access_pb2 as _access_pb2
 from fased.api.types.v1 import finding_pb2 as _finding_pb2
+from fased.api.types.v1 import owner_pb2 as _owner_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -297,6 +299,7 @@ class ApplyAgentsRequest(_message.Message):
     AGENTS_FIELD_NUMBER: _builtins.int
     DEFAULT_MODEL_FIELD_NUMBER: _builtins.int
     SET_DEFAULT_MODEL_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """namespaces/{namespace}."""
     managed_by: _builtins.str
@@ -305,6 +308,10 @@ class ApplyAgentsRequest(_message.Message):
     """The model of Agents without one; applied when set_default_model is true."""
     set_default_model: _builtins.bool
     """Whether the owner names the default model."""
+    generation: _builtins.int
+    """The owner's generation, which only grows: one that is lower than what was applied before is
+    refused (ABORTED, STALE_GENERATION). 0 does not compare.
+    """
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Agent]:
         """All Agents of this owner, in order."""
@@ -317,10 +324,11 @@ class ApplyAgentsRequest(_message.Message):
         agents: _abc.Iterable[_agent_pb2.Agent] | None = ...,
         default_model: _builtins.str = ...,
         set_default_model: _builtins.bool = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "default_model", b"default_model", "managed_by", b"managed_by", "parent", b"parent", "set_default_model", b"set_default_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "default_model", b"default_model", "generation", b"generation", "managed_by", b"managed_by", "parent", b"parent", "set_default_model", b"set_default_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -773,3 +781,233 @@ class EnsureTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnsureTokenResponse: _TypeAlias = EnsureTokenResponse  # noqa: Y015
+
+@_typing.final
+class ListAgentOwnersRequest(_message.Message):
+    """ListAgentOwnersRequest asks for a page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Only those whose managed_by begins so, e.g. "resource:"; empty for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 1000, which is the cap."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAgentOwnersRequest: _TypeAlias = ListAgentOwnersRequest  # noqa: Y015
+
+@_typing.final
+class ListAgentOwnersResponse(_message.Message):
+    """ListAgentOwnersResponse is a page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[_owner_pb2.Owner]:
+        """Ordered by namespace and managed_by."""
+
+    def __init__(
+        self,
+        *,
+        owners: _abc.Iterable[_owner_pb2.Owner] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "owners", b"owners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAgentOwnersResponse: _TypeAlias = ListAgentOwnersResponse  # noqa: Y015
+
+@_typing.final
+class ListModelProvidersRequest(_message.Message):
+    """ListModelProvidersRequest names a namespace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelProvidersRequest: _TypeAlias = ListModelProvidersRequest  # noqa: Y015
+
+@_typing.final
+class ListModelProvidersResponse(_message.Message):
+    """ListModelProvidersResponse lists providers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_model_provider_pb2.ModelProvider]:
+        """By id."""
+
+    def __init__(
+        self,
+        *,
+        providers: _abc.Iterable[_model_provider_pb2.ModelProvider] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelProvidersResponse: _TypeAlias = ListModelProvidersResponse  # noqa: Y015
+
+@_typing.final
+class ApplyModelProvidersRequest(_message.Message):
+    """ApplyModelProvidersRequest is all of one owner's providers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    MANAGED_BY_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """namespaces/{namespace}."""
+    managed_by: _builtins.str
+    """file:NAME or resource:UID."""
+    generation: _builtins.int
+    """The owner's generation, which only grows: one that is lower than what was applied before is
+    refused (ABORTED, STALE_GENERATION). 0 does not compare.
+    """
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_model_provider_pb2.ModelProvider]:
+        """Its providers."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        managed_by: _builtins.str = ...,
+        providers: _abc.Iterable[_model_provider_pb2.ModelProvider] | None = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "managed_by", b"managed_by", "parent", b"parent", "providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyModelProvidersRequest: _TypeAlias = ApplyModelProvidersRequest  # noqa: Y015
+
+@_typing.final
+class ApplyModelProvidersResponse(_message.Message):
+    """ApplyModelProvidersResponse says what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of those made or changed."""
+
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of those removed."""
+
+    def __init__(
+        self,
+        *,
+        changed: _abc.Iterable[_builtins.str] | None = ...,
+        removed: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyModelProvidersResponse: _TypeAlias = ApplyModelProvidersResponse  # noqa: Y015
+
+@_typing.final
+class ListModelProviderOwnersRequest(_message.Message):
+    """ListModelProviderOwnersRequest asks for a page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Only those whose managed_by begins so, e.g. "resource:"; empty for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 1000, which is the cap."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelProviderOwnersRequest: _TypeAlias = ListModelProviderOwnersRequest  # noqa: Y015
+
+@_typing.final
+class ListModelProviderOwnersResponse(_message.Message):
+    """ListModelProviderOwnersResponse is a page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[_owner_pb2.Owner]:
+        """Ordered by namespace and managed_by."""
+
+    def __init__(
+        self,
+        *,
+        owners: _abc.Iterable[_owner_pb2.Owner] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "owners", b"owners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelProviderOwnersResponse: _TypeAlias = ListModelProviderOwnersResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class AgentServiceStub:
                 request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyAgentsRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyAgentsResponse.FromString,
                 _registered_method=True)
+        self.ListAgentOwners = channel.unary_unary(
+                '/fased.api.policy.v1.AgentService/ListAgentOwners',
+                request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListAgentOwnersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListAgentOwnersResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -117,6 +122,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAgentOwners(self, request, context):
+        """ListAgentOwners lists who defines Agents from elsewhere, in all namespaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +161,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.ApplyAgents,
                     request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyAgentsRequest.FromString,
                     response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyAgentsResponse.SerializeToString,
+            ),
+            'ListAgentOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAgentOwners,
+                    request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListAgentOwnersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListAgentOwnersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -314,6 +331,198 @@ class AgentService:
             '/fased.api.policy.v1.AgentService/ApplyAgents',
             fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyAgentsRequest.SerializeToString,
             fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAgentOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.policy.v1.AgentService/ListAgentOwners',
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListAgentOwnersRequest.SerializeToString,
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListAgentOwnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ModelProviderServiceStub:
+    """ModelProviderService keeps the places that serve models to a namespace's Agents.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListModelProviders = channel.unary_unary(
+                '/fased.api.policy.v1.ModelProviderService/ListModelProviders',
+                request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProvidersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProvidersResponse.FromString,
+                _registered_method=True)
+        self.ApplyModelProviders = channel.unary_unary(
+                '/fased.api.policy.v1.ModelProviderService/ApplyModelProviders',
+                request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyModelProvidersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyModelProvidersResponse.FromString,
+                _registered_method=True)
+        self.ListModelProviderOwners = channel.unary_unary(
+                '/fased.api.policy.v1.ModelProviderService/ListModelProviderOwners',
+                request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProviderOwnersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProviderOwnersResponse.FromString,
+                _registered_method=True)
+
+
+class ModelProviderServiceServicer:
+    """ModelProviderService keeps the places that serve models to a namespace's Agents.
+    """
+
+    def ListModelProviders(self, request, context):
+        """ListModelProviders lists a namespace's providers by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyModelProviders(self, request, context):
+        """ApplyModelProviders makes one owner's providers what the request says, and removes its others.
+        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelProviderOwners(self, request, context):
+        """ListModelProviderOwners lists who defines model providers from elsewhere, in all namespaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ModelProviderServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListModelProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelProviders,
+                    request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProvidersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProvidersResponse.SerializeToString,
+            ),
+            'ApplyModelProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyModelProviders,
+                    request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyModelProvidersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyModelProvidersResponse.SerializeToString,
+            ),
+            'ListModelProviderOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelProviderOwners,
+                    request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProviderOwnersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProviderOwnersResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fased.api.policy.v1.ModelProviderService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fased.api.policy.v1.ModelProviderService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ModelProviderService:
+    """ModelProviderService keeps the places that serve models to a namespace's Agents.
+    """
+
+    @staticmethod
+    def ListModelProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.policy.v1.ModelProviderService/ListModelProviders',
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProvidersRequest.SerializeToString,
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyModelProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.policy.v1.ModelProviderService/ApplyModelProviders',
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyModelProvidersRequest.SerializeToString,
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ApplyModelProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelProviderOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.policy.v1.ModelProviderService/ListModelProviderOwners',
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProviderOwnersRequest.SerializeToString,
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.ListModelProviderOwnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

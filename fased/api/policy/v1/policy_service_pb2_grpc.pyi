@@ -52,6 +52,8 @@ class AgentServiceStub:
     changes and removes those it owns, and takes over those that nobody owns.
     Errors: FAILED_PRECONDITION when another owner has one of them.
     """
+    ListAgentOwners: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListAgentOwnersRequest, _policy_service_pb2.ListAgentOwnersResponse]
+    """ListAgentOwners lists who defines Agents from elsewhere, in all namespaces."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -77,6 +79,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     changes and removes those it owns, and takes over those that nobody owns.
     Errors: FAILED_PRECONDITION when another owner has one of them.
     """
+    ListAgentOwners: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListAgentOwnersRequest, _policy_service_pb2.ListAgentOwnersResponse]  # type: ignore[assignment]
+    """ListAgentOwners lists who defines Agents from elsewhere, in all namespaces."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """AgentService keeps Agents."""
@@ -136,7 +140,76 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: FAILED_PRECONDITION when another owner has one of them.
         """
 
+    @_abc_1.abstractmethod
+    def ListAgentOwners(
+        self,
+        request: _policy_service_pb2.ListAgentOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListAgentOwnersResponse, _abc.Awaitable[_policy_service_pb2.ListAgentOwnersResponse]]:
+        """ListAgentOwners lists who defines Agents from elsewhere, in all namespaces."""
+
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ModelProviderServiceStub:
+    """ModelProviderService keeps the places that serve models to a namespace's Agents."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ModelProviderServiceAsyncStub: ...
+    ListModelProviders: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListModelProvidersRequest, _policy_service_pb2.ListModelProvidersResponse]
+    """ListModelProviders lists a namespace's providers by id."""
+    ApplyModelProviders: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ApplyModelProvidersRequest, _policy_service_pb2.ApplyModelProvidersResponse]
+    """ApplyModelProviders makes one owner's providers what the request says, and removes its others.
+    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED.
+    """
+    ListModelProviderOwners: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListModelProviderOwnersRequest, _policy_service_pb2.ListModelProviderOwnersResponse]
+    """ListModelProviderOwners lists who defines model providers from elsewhere, in all namespaces."""
+
+@_typing.type_check_only
+class ModelProviderServiceAsyncStub(ModelProviderServiceStub):
+    """ModelProviderService keeps the places that serve models to a namespace's Agents."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListModelProviders: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListModelProvidersRequest, _policy_service_pb2.ListModelProvidersResponse]  # type: ignore[assignment]
+    """ListModelProviders lists a namespace's providers by id."""
+    ApplyModelProviders: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ApplyModelProvidersRequest, _policy_service_pb2.ApplyModelProvidersResponse]  # type: ignore[assignment]
+    """ApplyModelProviders makes one owner's providers what the request says, and removes its others.
+    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED.
+    """
+    ListModelProviderOwners: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListModelProviderOwnersRequest, _policy_service_pb2.ListModelProviderOwnersResponse]  # type: ignore[assignment]
+    """ListModelProviderOwners lists who defines model providers from elsewhere, in all namespaces."""
+
+class ModelProviderServiceServicer(metaclass=_abc_1.ABCMeta):
+    """ModelProviderService keeps the places that serve models to a namespace's Agents."""
+
+    @_abc_1.abstractmethod
+    def ListModelProviders(
+        self,
+        request: _policy_service_pb2.ListModelProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListModelProvidersResponse, _abc.Awaitable[_policy_service_pb2.ListModelProvidersResponse]]:
+        """ListModelProviders lists a namespace's providers by id."""
+
+    @_abc_1.abstractmethod
+    def ApplyModelProviders(
+        self,
+        request: _policy_service_pb2.ApplyModelProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ApplyModelProvidersResponse, _abc.Awaitable[_policy_service_pb2.ApplyModelProvidersResponse]]:
+        """ApplyModelProviders makes one owner's providers what the request says, and removes its others.
+        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModelProviderOwners(
+        self,
+        request: _policy_service_pb2.ListModelProviderOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListModelProviderOwnersResponse, _abc.Awaitable[_policy_service_pb2.ListModelProviderOwnersResponse]]:
+        """ListModelProviderOwners lists who defines model providers from elsewhere, in all namespaces."""
+
+def add_ModelProviderServiceServicer_to_server(servicer: ModelProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class PolicyServiceStub:
     """PolicyService decides what may be done."""

@@ -22,28 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fased.api.types.v1 import finding_pb2 as fased_dot_api_dot_types_dot_v1_dot_finding__pb2
 from fased.api.types.v1 import message_pb2 as fased_dot_api_dot_types_dot_v1_dot_message__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fased/api/router/v1/binding.proto\x12\x13\x66\x61sed.api.router.v1\x1a fased/api/types/v1/message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x05Match\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12&\n\x04peer\x18\x03 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12\x10\n\x08guild_id\x18\x04 \x01(\t\x12\x10\n\x08role_ids\x18\x05 \x03(\t\x12\x0f\n\x07team_id\x18\x06 \x01(\t\"\xab\x01\n\x07\x42inding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12)\n\x05match\x18\x03 \x01(\x0b\x32\x1a.fased.api.router.v1.Match\x12\x10\n\x08position\x18\x04 \x01(\x05\x12\x12\n\nmanaged_by\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x01\n\rSessionPolicy\x12\x10\n\x08\x64m_scope\x18\x01 \x01(\t\x12\x39\n\x0eidentity_links\x18\x02 \x03(\x0b\x32!.fased.api.router.v1.IdentityLink\x12.\n\x06resets\x18\x03 \x03(\x0b\x32\x1e.fased.api.router.v1.ResetRule\"|\n\tResetRule\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x17\n\ndaily_hour\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08timezone\x18\x03 \x01(\t\x12\'\n\x04idle\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_daily_hour\"D\n\x0eRoutingOptions\x12\x15\n\rwildcard_peer\x18\x01 \x01(\x08\x12\x1b\n\x13group_channel_alike\x18\x02 \x01(\x08\")\n\x0cIdentityLink\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fased/api/router/v1/binding.proto\x12\x13\x66\x61sed.api.router.v1\x1a fased/api/types/v1/finding.proto\x1a fased/api/types/v1/message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x05Match\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12&\n\x04peer\x18\x03 \x01(\x0b\x32\x18.fased.api.types.v1.Peer\x12\x10\n\x08guild_id\x18\x04 \x01(\t\x12\x10\n\x08role_ids\x18\x05 \x03(\t\x12\x0f\n\x07team_id\x18\x06 \x01(\t\"\xba\x01\n\x07\x42inding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12)\n\x05match\x18\x03 \x01(\x0b\x32\x1a.fased.api.router.v1.Match\x12\x10\n\x08position\x18\x04 \x01(\x05\x12\x12\n\nmanaged_by\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05order\x18\x07 \x01(\x05\"\xa8\x01\n\x0c\x42indingCheck\x12-\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x1c.fased.api.router.v1.Binding\x12\x12\n\nmatched_by\x18\x02 \x01(\t\x12\x13\n\x0bshadowed_by\x18\x03 \x03(\t\x12\x11\n\ttied_with\x18\x04 \x03(\t\x12-\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1b.fased.api.types.v1.Finding\"\x8c\x01\n\rSessionPolicy\x12\x10\n\x08\x64m_scope\x18\x01 \x01(\t\x12\x39\n\x0eidentity_links\x18\x02 \x03(\x0b\x32!.fased.api.router.v1.IdentityLink\x12.\n\x06resets\x18\x03 \x03(\x0b\x32\x1e.fased.api.router.v1.ResetRule\"|\n\tResetRule\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x17\n\ndaily_hour\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08timezone\x18\x03 \x01(\t\x12\'\n\x04idle\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_daily_hour\"D\n\x0eRoutingOptions\x12\x15\n\rwildcard_peer\x18\x01 \x01(\x08\x12\x1b\n\x13group_channel_alike\x18\x02 \x01(\x08\")\n\x0cIdentityLink\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fased.api.router.v1.binding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MATCH']._serialized_start=158
-  _globals['_MATCH']._serialized_end=295
-  _globals['_BINDING']._serialized_start=298
-  _globals['_BINDING']._serialized_end=469
-  _globals['_SESSIONPOLICY']._serialized_start=472
-  _globals['_SESSIONPOLICY']._serialized_end=612
-  _globals['_RESETRULE']._serialized_start=614
-  _globals['_RESETRULE']._serialized_end=738
-  _globals['_ROUTINGOPTIONS']._serialized_start=740
-  _globals['_ROUTINGOPTIONS']._serialized_end=808
-  _globals['_IDENTITYLINK']._serialized_start=810
-  _globals['_IDENTITYLINK']._serialized_end=851
+  _globals['_MATCH']._serialized_start=192
+  _globals['_MATCH']._serialized_end=329
+  _globals['_BINDING']._serialized_start=332
+  _globals['_BINDING']._serialized_end=518
+  _globals['_BINDINGCHECK']._serialized_start=521
+  _globals['_BINDINGCHECK']._serialized_end=689
+  _globals['_SESSIONPOLICY']._serialized_start=692
+  _globals['_SESSIONPOLICY']._serialized_end=832
+  _globals['_RESETRULE']._serialized_start=834
+  _globals['_RESETRULE']._serialized_end=958
+  _globals['_ROUTINGOPTIONS']._serialized_start=960
+  _globals['_ROUTINGOPTIONS']._serialized_end=1028
+  _globals['_IDENTITYLINK']._serialized_start=1030
+  _globals['_IDENTITYLINK']._serialized_end=1071
 # @@protoc_insertion_point(module_scope)

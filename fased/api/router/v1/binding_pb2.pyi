@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fased.api.types.v1 import finding_pb2 as _finding_pb2
 from fased.api.types.v1 import message_pb2 as _message_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -79,23 +80,27 @@ class Binding(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     MANAGED_BY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """namespaces/{namespace}/bindings/{binding}."""
     agent_id: _builtins.str
     """The Agent's id."""
     position: _builtins.int
     """Its place in the order, smallest first; set by the service: -1 for a chat's own choice, from 0
-    for an owner's in the owner's order, from 1000000 for those made by command.
+    for a file's in the file's order, 500000 + order for a resource's, from 1000000 for those made
+    by command. Where two are equal, the elder comes first, then the smaller name.
     """
     managed_by: _builtins.str
     """Who owns it: empty, file:NAME or resource:UID."""
+    order: _builtins.int
+    """Its place among the bindings of resources, -1000 to 1000, smallest first; 0 for all others."""
     @_builtins.property
     def match(self) -> Global___Match:
         """What must match."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When it was made; ApplyRouting takes it over, since a resource is older than its row."""
 
     def __init__(
         self,
@@ -106,14 +111,61 @@ class Binding(_message.Message):
         position: _builtins.int = ...,
         managed_by: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        order: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "match", b"match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "create_time", b"create_time", "managed_by", b"managed_by", "match", b"match", "name", b"name", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "create_time", b"create_time", "managed_by", b"managed_by", "match", b"match", "name", b"name", "order", b"order", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Binding: _TypeAlias = Binding  # noqa: Y015
+
+@_typing.final
+class BindingCheck(_message.Message):
+    """BindingCheck says what a binding does among the others of its namespace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINDING_FIELD_NUMBER: _builtins.int
+    MATCHED_BY_FIELD_NUMBER: _builtins.int
+    SHADOWED_BY_FIELD_NUMBER: _builtins.int
+    TIED_WITH_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    matched_by: _builtins.str
+    """The tier in which it competes, e.g. PEER or CHANNEL, as a decision's matched_by."""
+    @_builtins.property
+    def binding(self) -> Global___Binding:
+        """The binding."""
+
+    @_builtins.property
+    def shadowed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The bindings that together take all of its messages; empty when it can win."""
+
+    @_builtins.property
+    def tied_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those with the same match and the same order: only age and name decide between them."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Finding]:
+        """What is odd about it, the most important first."""
+
+    def __init__(
+        self,
+        *,
+        binding: Global___Binding | None = ...,
+        matched_by: _builtins.str = ...,
+        shadowed_by: _abc.Iterable[_builtins.str] | None = ...,
+        tied_with: _abc.Iterable[_builtins.str] | None = ...,
+        findings: _abc.Iterable[_finding_pb2.Finding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "findings", b"findings", "matched_by", b"matched_by", "shadowed_by", b"shadowed_by", "tied_with", b"tied_with"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BindingCheck: _TypeAlias = BindingCheck  # noqa: Y015
 
 @_typing.final
 class SessionPolicy(_message.Message):

@@ -60,6 +60,16 @@ class RouteServiceStub:
                 request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyRoutingRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyRoutingResponse.FromString,
                 _registered_method=True)
+        self.ListRoutingOwners = channel.unary_unary(
+                '/fased.api.router.v1.RouteService/ListRoutingOwners',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListRoutingOwnersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListRoutingOwnersResponse.FromString,
+                _registered_method=True)
+        self.CheckBindings = channel.unary_unary(
+                '/fased.api.router.v1.RouteService/CheckBindings',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CheckBindingsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CheckBindingsResponse.FromString,
+                _registered_method=True)
 
 
 class RouteServiceServicer:
@@ -106,6 +116,21 @@ class RouteServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRoutingOwners(self, request, context):
+        """ListRoutingOwners lists who defines bindings, session policies or options from elsewhere, in all namespaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckBindings(self, request, context):
+        """CheckBindings says of each of a namespace's bindings what it does: its tier, and what takes its
+        messages before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouteServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +158,16 @@ def add_RouteServiceServicer_to_server(servicer, server):
                     servicer.ApplyRouting,
                     request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyRoutingRequest.FromString,
                     response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyRoutingResponse.SerializeToString,
+            ),
+            'ListRoutingOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRoutingOwners,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListRoutingOwnersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListRoutingOwnersResponse.SerializeToString,
+            ),
+            'CheckBindings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckBindings,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CheckBindingsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CheckBindingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -281,6 +316,60 @@ class RouteService:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def ListRoutingOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.RouteService/ListRoutingOwners',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListRoutingOwnersRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListRoutingOwnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckBindings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.RouteService/CheckBindings',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CheckBindingsRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CheckBindingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class SessionServiceStub:
     """SessionService keeps conversations.
@@ -296,6 +385,11 @@ class SessionServiceStub:
                 '/fased.api.router.v1.SessionService/ListSessions',
                 request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.CountSessions = channel.unary_unary(
+                '/fased.api.router.v1.SessionService/CountSessions',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CountSessionsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CountSessionsResponse.FromString,
                 _registered_method=True)
         self.GetSession = channel.unary_unary(
                 '/fased.api.router.v1.SessionService/GetSession',
@@ -325,6 +419,13 @@ class SessionServiceServicer:
 
     def ListSessions(self, request, context):
         """ListSessions lists sessions, the last used first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountSessions(self, request, context):
+        """CountSessions counts a namespace's sessions by Agent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -367,6 +468,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'CountSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountSessions,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CountSessionsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CountSessionsResponse.SerializeToString,
             ),
             'GetSession': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSession,
@@ -417,6 +523,33 @@ class SessionService:
             '/fased.api.router.v1.SessionService/ListSessions',
             fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListSessionsRequest.SerializeToString,
             fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.SessionService/CountSessions',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CountSessionsRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.CountSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -864,6 +997,11 @@ class GateServiceStub:
                 request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesResponse.FromString,
                 _registered_method=True)
+        self.ListGateOwners = channel.unary_unary(
+                '/fased.api.router.v1.GateService/ListGateOwners',
+                request_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGateOwnersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGateOwnersResponse.FromString,
+                _registered_method=True)
 
 
 class GateServiceServicer:
@@ -901,6 +1039,13 @@ class GateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGateOwners(self, request, context):
+        """ListGateOwners lists who defines gates from elsewhere, in all namespaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -923,6 +1068,11 @@ def add_GateServiceServicer_to_server(servicer, server):
                     servicer.ApplyGates,
                     request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesRequest.FromString,
                     response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesResponse.SerializeToString,
+            ),
+            'ListGateOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGateOwners,
+                    request_deserializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGateOwnersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGateOwnersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1034,6 +1184,33 @@ class GateService:
             '/fased.api.router.v1.GateService/ApplyGates',
             fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesRequest.SerializeToString,
             fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ApplyGatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGateOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.router.v1.GateService/ListGateOwners',
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGateOwnersRequest.SerializeToString,
+            fased_dot_api_dot_router_dot_v1_dot_router__service__pb2.ListGateOwnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

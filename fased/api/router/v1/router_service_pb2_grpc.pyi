@@ -51,6 +51,12 @@ class RouteServiceStub:
     it no longer names is gone. A binding that was made by command and matches the same messages
     becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
     """
+    ListRoutingOwners: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListRoutingOwnersRequest, _router_service_pb2.ListRoutingOwnersResponse]
+    """ListRoutingOwners lists who defines bindings, session policies or options from elsewhere, in all namespaces."""
+    CheckBindings: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CheckBindingsRequest, _router_service_pb2.CheckBindingsResponse]
+    """CheckBindings says of each of a namespace's bindings what it does: its tier, and what takes its
+    messages before it.
+    """
 
 @_typing.type_check_only
 class RouteServiceAsyncStub(RouteServiceStub):
@@ -74,6 +80,12 @@ class RouteServiceAsyncStub(RouteServiceStub):
     """ApplyRouting makes one owner's bindings, session policy and options what the request says; what
     it no longer names is gone. A binding that was made by command and matches the same messages
     becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
+    """
+    ListRoutingOwners: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListRoutingOwnersRequest, _router_service_pb2.ListRoutingOwnersResponse]  # type: ignore[assignment]
+    """ListRoutingOwners lists who defines bindings, session policies or options from elsewhere, in all namespaces."""
+    CheckBindings: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CheckBindingsRequest, _router_service_pb2.CheckBindingsResponse]  # type: ignore[assignment]
+    """CheckBindings says of each of a namespace's bindings what it does: its tier, and what takes its
+    messages before it.
     """
 
 class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -127,6 +139,24 @@ class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
         becomes the owner's. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
         """
 
+    @_abc_1.abstractmethod
+    def ListRoutingOwners(
+        self,
+        request: _router_service_pb2.ListRoutingOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ListRoutingOwnersResponse, _abc.Awaitable[_router_service_pb2.ListRoutingOwnersResponse]]:
+        """ListRoutingOwners lists who defines bindings, session policies or options from elsewhere, in all namespaces."""
+
+    @_abc_1.abstractmethod
+    def CheckBindings(
+        self,
+        request: _router_service_pb2.CheckBindingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.CheckBindingsResponse, _abc.Awaitable[_router_service_pb2.CheckBindingsResponse]]:
+        """CheckBindings says of each of a namespace's bindings what it does: its tier, and what takes its
+        messages before it.
+        """
+
 def add_RouteServiceServicer_to_server(servicer: RouteServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class SessionServiceStub:
@@ -138,6 +168,8 @@ class SessionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
     ListSessions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListSessionsRequest, _router_service_pb2.ListSessionsResponse]
     """ListSessions lists sessions, the last used first."""
+    CountSessions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CountSessionsRequest, _router_service_pb2.CountSessionsResponse]
+    """CountSessions counts a namespace's sessions by Agent."""
     GetSession: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.GetSessionRequest, _router_service_pb2.GetSessionResponse]
     """GetSession gives one session. Errors: NOT_FOUND."""
     CreateSession: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CreateSessionRequest, _router_service_pb2.CreateSessionResponse]
@@ -158,6 +190,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSessions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListSessionsRequest, _router_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """ListSessions lists sessions, the last used first."""
+    CountSessions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CountSessionsRequest, _router_service_pb2.CountSessionsResponse]  # type: ignore[assignment]
+    """CountSessions counts a namespace's sessions by Agent."""
     GetSession: _aio.UnaryUnaryMultiCallable[_router_service_pb2.GetSessionRequest, _router_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """GetSession gives one session. Errors: NOT_FOUND."""
     CreateSession: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CreateSessionRequest, _router_service_pb2.CreateSessionResponse]  # type: ignore[assignment]
@@ -181,6 +215,14 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.ListSessionsResponse, _abc.Awaitable[_router_service_pb2.ListSessionsResponse]]:
         """ListSessions lists sessions, the last used first."""
+
+    @_abc_1.abstractmethod
+    def CountSessions(
+        self,
+        request: _router_service_pb2.CountSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.CountSessionsResponse, _abc.Awaitable[_router_service_pb2.CountSessionsResponse]]:
+        """CountSessions counts a namespace's sessions by Agent."""
 
     @_abc_1.abstractmethod
     def GetSession(
@@ -343,6 +385,8 @@ class GateServiceStub:
     default again. A gate that was set by command becomes the owner's.
     Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
     """
+    ListGateOwners: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListGateOwnersRequest, _router_service_pb2.ListGateOwnersResponse]
+    """ListGateOwners lists who defines gates from elsewhere, in all namespaces."""
 
 @_typing.type_check_only
 class GateServiceAsyncStub(GateServiceStub):
@@ -362,6 +406,8 @@ class GateServiceAsyncStub(GateServiceStub):
     default again. A gate that was set by command becomes the owner's.
     Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
     """
+    ListGateOwners: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListGateOwnersRequest, _router_service_pb2.ListGateOwnersResponse]  # type: ignore[assignment]
+    """ListGateOwners lists who defines gates from elsewhere, in all namespaces."""
 
 class GateServiceServicer(metaclass=_abc_1.ABCMeta):
     """GateService keeps the gate policy of each account."""
@@ -402,5 +448,13 @@ class GateServiceServicer(metaclass=_abc_1.ABCMeta):
         default again. A gate that was set by command becomes the owner's.
         Errors: INVALID_ARGUMENT; FAILED_PRECONDITION when another owner has one.
         """
+
+    @_abc_1.abstractmethod
+    def ListGateOwners(
+        self,
+        request: _router_service_pb2.ListGateOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ListGateOwnersResponse, _abc.Awaitable[_router_service_pb2.ListGateOwnersResponse]]:
+        """ListGateOwners lists who defines gates from elsewhere, in all namespaces."""
 
 def add_GateServiceServicer_to_server(servicer: GateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -55,6 +55,21 @@ class TaskServiceStub:
                 request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeleteTaskRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeleteTaskResponse.FromString,
                 _registered_method=True)
+        self.ApplyTasks = channel.unary_unary(
+                '/fased.api.scheduler.v1.TaskService/ApplyTasks',
+                request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ApplyTasksRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ApplyTasksResponse.FromString,
+                _registered_method=True)
+        self.ListTaskOwners = channel.unary_unary(
+                '/fased.api.scheduler.v1.TaskService/ListTaskOwners',
+                request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListTaskOwnersRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListTaskOwnersResponse.FromString,
+                _registered_method=True)
+        self.CountTasks = channel.unary_unary(
+                '/fased.api.scheduler.v1.TaskService/CountTasks',
+                request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CountTasksRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CountTasksResponse.FromString,
+                _registered_method=True)
         self.PauseTask = channel.unary_unary(
                 '/fased.api.scheduler.v1.TaskService/PauseTask',
                 request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PauseTaskRequest.SerializeToString,
@@ -112,6 +127,29 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyTasks(self, request, context):
+        """ApplyTasks makes one owner's tasks what the request says, and removes its others. An edit keeps
+        the slots that have fired, and checks again what stands in the way. Errors: INVALID_ARGUMENT
+        naming the field; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED (STALE_GENERATION).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTaskOwners(self, request, context):
+        """ListTaskOwners lists who defines tasks from elsewhere, in all namespaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTasks(self, request, context):
+        """CountTasks counts a namespace's tasks by Agent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PauseTask(self, request, context):
         """PauseTask stops a task from firing.
         """
@@ -163,6 +201,21 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.DeleteTask,
                     request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeleteTaskRequest.FromString,
                     response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeleteTaskResponse.SerializeToString,
+            ),
+            'ApplyTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyTasks,
+                    request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ApplyTasksRequest.FromString,
+                    response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ApplyTasksResponse.SerializeToString,
+            ),
+            'ListTaskOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaskOwners,
+                    request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListTaskOwnersRequest.FromString,
+                    response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListTaskOwnersResponse.SerializeToString,
+            ),
+            'CountTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTasks,
+                    request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CountTasksRequest.FromString,
+                    response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CountTasksResponse.SerializeToString,
             ),
             'PauseTask': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseTask,
@@ -294,6 +347,87 @@ class TaskService:
             '/fased.api.scheduler.v1.TaskService/DeleteTask',
             fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeleteTaskRequest.SerializeToString,
             fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.scheduler.v1.TaskService/ApplyTasks',
+            fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ApplyTasksRequest.SerializeToString,
+            fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ApplyTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaskOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.scheduler.v1.TaskService/ListTaskOwners',
+            fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListTaskOwnersRequest.SerializeToString,
+            fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListTaskOwnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.scheduler.v1.TaskService/CountTasks',
+            fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CountTasksRequest.SerializeToString,
+            fased_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CountTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

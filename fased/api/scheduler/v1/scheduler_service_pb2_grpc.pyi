@@ -47,6 +47,15 @@ class TaskServiceStub:
     """DeleteTask removes a task; live runs of it are cancelled, history stays. Errors: NOT_FOUND;
     FAILED_PRECONDITION when a file or resource owns it.
     """
+    ApplyTasks: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ApplyTasksRequest, _scheduler_service_pb2.ApplyTasksResponse]
+    """ApplyTasks makes one owner's tasks what the request says, and removes its others. An edit keeps
+    the slots that have fired, and checks again what stands in the way. Errors: INVALID_ARGUMENT
+    naming the field; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED (STALE_GENERATION).
+    """
+    ListTaskOwners: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListTaskOwnersRequest, _scheduler_service_pb2.ListTaskOwnersResponse]
+    """ListTaskOwners lists who defines tasks from elsewhere, in all namespaces."""
+    CountTasks: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.CountTasksRequest, _scheduler_service_pb2.CountTasksResponse]
+    """CountTasks counts a namespace's tasks by Agent."""
     PauseTask: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.PauseTaskRequest, _scheduler_service_pb2.PauseTaskResponse]
     """PauseTask stops a task from firing."""
     ResumeTask: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ResumeTaskRequest, _scheduler_service_pb2.ResumeTaskResponse]
@@ -77,6 +86,15 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """DeleteTask removes a task; live runs of it are cancelled, history stays. Errors: NOT_FOUND;
     FAILED_PRECONDITION when a file or resource owns it.
     """
+    ApplyTasks: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ApplyTasksRequest, _scheduler_service_pb2.ApplyTasksResponse]  # type: ignore[assignment]
+    """ApplyTasks makes one owner's tasks what the request says, and removes its others. An edit keeps
+    the slots that have fired, and checks again what stands in the way. Errors: INVALID_ARGUMENT
+    naming the field; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED (STALE_GENERATION).
+    """
+    ListTaskOwners: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListTaskOwnersRequest, _scheduler_service_pb2.ListTaskOwnersResponse]  # type: ignore[assignment]
+    """ListTaskOwners lists who defines tasks from elsewhere, in all namespaces."""
+    CountTasks: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.CountTasksRequest, _scheduler_service_pb2.CountTasksResponse]  # type: ignore[assignment]
+    """CountTasks counts a namespace's tasks by Agent."""
     PauseTask: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PauseTaskRequest, _scheduler_service_pb2.PauseTaskResponse]  # type: ignore[assignment]
     """PauseTask stops a task from firing."""
     ResumeTask: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ResumeTaskRequest, _scheduler_service_pb2.ResumeTaskResponse]  # type: ignore[assignment]
@@ -128,6 +146,33 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """DeleteTask removes a task; live runs of it are cancelled, history stays. Errors: NOT_FOUND;
         FAILED_PRECONDITION when a file or resource owns it.
         """
+
+    @_abc_1.abstractmethod
+    def ApplyTasks(
+        self,
+        request: _scheduler_service_pb2.ApplyTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.ApplyTasksResponse, _abc.Awaitable[_scheduler_service_pb2.ApplyTasksResponse]]:
+        """ApplyTasks makes one owner's tasks what the request says, and removes its others. An edit keeps
+        the slots that have fired, and checks again what stands in the way. Errors: INVALID_ARGUMENT
+        naming the field; FAILED_PRECONDITION (MANAGED_ELSEWHERE); ABORTED (STALE_GENERATION).
+        """
+
+    @_abc_1.abstractmethod
+    def ListTaskOwners(
+        self,
+        request: _scheduler_service_pb2.ListTaskOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.ListTaskOwnersResponse, _abc.Awaitable[_scheduler_service_pb2.ListTaskOwnersResponse]]:
+        """ListTaskOwners lists who defines tasks from elsewhere, in all namespaces."""
+
+    @_abc_1.abstractmethod
+    def CountTasks(
+        self,
+        request: _scheduler_service_pb2.CountTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.CountTasksResponse, _abc.Awaitable[_scheduler_service_pb2.CountTasksResponse]]:
+        """CountTasks counts a namespace's tasks by Agent."""
 
     @_abc_1.abstractmethod
     def PauseTask(
