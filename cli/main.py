@@ -141,7 +141,9 @@ def migrate(
 ) -> None:
     """Make a database's schemas and a broker's topics what this version needs.
 
-    Safe to repeat, and safe beside the version that runs.
+    Safe to repeat, and safe beside the version that runs. How the brokers are spoken to is read
+    from FASED_KAFKA_TLS, FASED_KAFKA_USERNAME, FASED_KAFKA_PASSWORD and their like, as the
+    services read it.
 
     \b
     Examples:
@@ -149,8 +151,10 @@ def migrate(
       fased migrate --database-url postgresql://fased@db/fased --kafka-bootstrap kafka:9092
     """
     from cli import migrate as migration
+    from fased.settings import KafkaSettings, read
 
-    asyncio.run(migration.run(database_url, kafka_bootstrap, kafka_replicas))
+    kafka = read(KafkaSettings).model_copy(update={"kafka_bootstrap": kafka_bootstrap})
+    asyncio.run(migration.run(database_url, kafka, kafka_replicas))
 
 
 @app.command()

@@ -74,10 +74,13 @@ async def _bus(name: str, settings: SharedSettings, hints: Hints) -> AsyncIterat
     if settings.kafka_bootstrap:
         # Imported here: one machine's log bus needs none of Kafka's memory.
         from fased.bus.kafka import open_kafka
+        from fased.bus.kafka_security import security_options
 
-        instance_id = settings.kafka_instance_id or None
         async with open_kafka(
-            settings.kafka_bootstrap, client_id=f"fased-{name}", instance_id=instance_id
+            settings.kafka_bootstrap,
+            client_id=f"fased-{name}",
+            instance_id=settings.kafka_instance_id or None,
+            security=security_options(settings),
         ) as kafka:
             yield kafka
         return

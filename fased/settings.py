@@ -4,7 +4,7 @@ environment (prefix `FASED_`), read once in a `__main__` and passed down.
 
 import os
 import sys
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,10 +13,34 @@ SERVICES = ("channels", "router", "policy", "scheduler", "executor", "gateway")
 PREFIX = "FASED_"
 
 
-class SharedSettings(BaseSettings):
-    """What every service needs to know."""
+class KafkaSettings(BaseSettings):
+    """Where the brokers are and how they are spoken to."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    kafka_bootstrap: str = Field(
+        default="",
+        description="Kafka brokers as host:port, by commas; empty: the bus is a log in PostgreSQL.",
+    )
+    kafka_tls: bool = Field(default=False, description="Whether the brokers are spoken to by TLS.")
+    kafka_tls_ca_file: str = Field(
+        default="", description="Who signed the brokers' certificates, PEM; empty: the system's."
+    )
+    kafka_tls_cert_file: str = Field(
+        default="", description="Our own certificate, PEM, where the brokers ask for one."
+    )
+    kafka_tls_key_file: str = Field(
+        default="", description="Its key, PEM; empty when it is in the certificate's file."
+    )
+    kafka_username: str = Field(default="", description="Our name at the brokers; empty: none.")
+    kafka_password: SecretStr | None = Field(default=None, description="The name's password.")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How the name is proved."
+    )
+
+
+class SharedSettings(KafkaSettings):
+    """What every service needs to know."""
 
     database_url: str = Field(description="PostgreSQL, as postgresql://user@host:port/database.")
     service_token: SecretStr = Field(
@@ -27,10 +51,6 @@ class SharedSettings(BaseSettings):
     )
     metrics_listen: str = Field(
         default="0.0.0.0:9090", description="Where Prometheus metrics are served."
-    )
-    kafka_bootstrap: str = Field(
-        default="",
-        description="Kafka brokers as host:port, by commas; empty: the bus is a log in PostgreSQL.",
     )
     kafka_instance_id: str = Field(
         default="",

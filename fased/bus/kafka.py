@@ -5,8 +5,10 @@ topics are made beforehand by `kafka_topics.py`. No Kafka transactions: an effec
 its own key.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
+from typing import Any
 
 from fased.bus import kafka_access, topics
 from fased.bus.kafka_access import TIMING, Link, Timing
@@ -28,17 +30,19 @@ async def open_kafka(
     instance_id: str | None = None,
     known: tuple[topics.Topic, ...] = topics.ALL,
     timing: Timing = TIMING,
+    security: Mapping[str, Any] = MappingProxyType({}),
 ) -> AsyncIterator["KafkaBus"]:
     """The bus on the brokers at `bootstrap` (`host:port`, by commas), whose topics are made.
 
     `instance_id` makes the members of groups static, see `kafka_access.Link`; it must be another
-    in each process. Raises Unavailable when no broker answers.
+    in each process; `security` is of `kafka_security.py`. Raises Unavailable when no broker
+    lets us in.
     """
-    link = Link(bootstrap, client_id, instance_id, timing)
+    link = Link(bootstrap, client_id, instance_id, timing, security)
     async with AsyncExitStack() as stack:
         producer = KafkaProducer(link)
         stack.push_async_callback(producer.close)
-        with kafka_access.translated():
+        with kafka_access.connecting(bootstrap):
             await producer.start()
         offsets = KafkaOffsets(link)
         stack.push_async_callback(offsets.close)

@@ -6,7 +6,7 @@ Decides how long things wait and how a record looks in Kafka; not when to read o
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +68,8 @@ class Link:
     client_id: str
     instance_id: str | None
     timing: Timing
+    # Of `kafka_security.security_options`; kept out of what is printed, since it holds a password.
+    security: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def options(self) -> dict[str, Any]:
         """What every client of aiokafka is told."""
@@ -76,6 +78,7 @@ class Link:
             "client_id": self.client_id,
             "request_timeout_ms": round(self.timing.request_s * 1000),
             "metadata_max_age_ms": 60_000,
+            **self.security,
         }
 
     def reader(self, **options: Any) -> AIOKafkaConsumer:
@@ -114,6 +117,24 @@ def unavailable(exc: BaseException) -> Unavailable:
         reason="BUS_UNAVAILABLE",
         metadata={"error": type(exc).__name__},
     )
+
+
+@contextmanager
+def connecting(bootstrap: str) -> Iterator[None]:
+    """A first connection's failure in words for whoever set it up.
+
+    aiokafka keeps what the broker answered to itself but for a line in the log, so that a wrong
+    password cannot be told from a broker that is away.
+    """
+    try:
+        yield
+    except DRIVER_ERRORS as exc:
+        raise Unavailable(
+            f"no broker at {bootstrap} lets us in; check FASED_KAFKA_BOOTSTRAP and, if they want "
+            "that, FASED_KAFKA_TLS, FASED_KAFKA_USERNAME and FASED_KAFKA_PASSWORD",
+            reason="BUS_UNAVAILABLE",
+            metadata={"field": "kafka_bootstrap", "error": type(exc).__name__},
+        ) from exc
 
 
 @contextmanager

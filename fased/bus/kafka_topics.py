@@ -7,6 +7,8 @@ partitions are refused, since adding some would send a key to another partition,
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -34,10 +36,17 @@ _SET_ON_TOPIC = 1
 logger = structlog.get_logger(__name__)
 
 
-async def ensure_topics(bootstrap: str, topics: Sequence[Topic], *, replicas: int) -> None:
+async def ensure_topics(
+    bootstrap: str,
+    topics: Sequence[Topic],
+    *,
+    replicas: int,
+    security: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Make the topics that are missing, each partition on `replicas` brokers.
 
-    Raises FailedPrecondition for what a person must mend, PermissionDenied, Unavailable.
+    `security` is of `kafka_security.py`. Raises FailedPrecondition for what a person must mend,
+    PermissionDenied, Unavailable.
     """
     with kafka_access.translated():
         async with asyncio.timeout(DEADLINE_S):
@@ -45,9 +54,11 @@ async def ensure_topics(bootstrap: str, topics: Sequence[Topic], *, replicas: in
                 bootstrap_servers=bootstrap,
                 client_id="fased-migrate",
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
+                **security,
             )
             try:
-                await admin.start()
+                with kafka_access.connecting(bootstrap):
+                    await admin.start()
                 await _create(admin, topics, replicas)
                 await _check_partitions(admin, topics)
                 await _lengthen_retention(admin, topics)

@@ -12,9 +12,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -60,11 +62,28 @@ appender.out.layout.pattern = %d %p %c: %m%n
 class Broker:
     """A broker of our own, to stop in hard ways; after a stop it keeps its port and its log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        scram: str = "",
+        security: Mapping[str, str] = MappingProxyType({}),
+        client: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """`security` are properties that replace those of an open listener, `scram` a user that
+        the log folder is formatted with, and `client` how aiokafka speaks to it all.
+        """
         self._folder = folder
+        self._client = client
+        self._format = ["--add-scram", scram] if scram else []
         port, controller_port = _free_ports(2)
         self.bootstrap = f"127.0.0.1:{port}"
         properties = _PROPERTIES.format(port=port, controller_port=controller_port, folder=folder)
+        # The last of two lines for one property is the one that holds.
+        properties += "".join(f"{name}={value}\n" for name, value in security.items())
+        properties = properties.replace("@PORT@", str(port)).replace(
+            "@CONTROLLER_PORT@", str(controller_port)
+        )
         (folder / "server.properties").write_text(properties)
         (folder / "log4j2.properties").write_text(_LOGGING)
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +93,9 @@ class Broker:
         made = self._java("kafka.tools.StorageTool", "random-uuid")
         identity = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
         config = str(self._folder / "server.properties")
-        command = self._java("kafka.tools.StorageTool", "format", "-t", identity, "-c", config)
+        command = self._java(
+            "kafka.tools.StorageTool", "format", "-t", identity, "-c", config, *self._format
+        )
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     async def restart(self) -> None:
@@ -127,7 +148,9 @@ class Broker:
             return False
         writer.close()
         await writer.wait_closed()
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self.bootstrap, request_timeout_ms=5000, **self._client
+        )
         try:
             await admin.start()
             return bool((await admin.describe_cluster())["brokers"])
@@ -146,11 +169,11 @@ class Broker:
 
 
 @contextmanager
-def temporary_broker() -> Iterator[Broker]:
+def temporary_broker(**options: Any) -> Iterator[Broker]:
     """A started broker with a log of its own; both are gone after the block."""
     subprocess.run([str(_ENSURE)], check=True)
     folder = Path(tempfile.mkdtemp(prefix="fased-test-kafka-"))
-    broker = Broker(folder)
+    broker = Broker(folder, **options)
     try:
         broker.format()
         blocking(broker.restart())
