@@ -36,7 +36,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         bound.close()
         raise FasedError(
-            f"cannot listen on {host}:{port} ({exc.strerror}); choose another with FASED_HTTP_PORT",
+            f"cannot listen on {host}:{port} ({exc.strerror}); choose another with "
+            "FASED_HTTP_PORT, or with --port of fased up",
             reason="LISTEN_FAILED",
             metadata={"field": "http_port"},
         ) from exc
