@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import grpc
 
+from cli import kubectl
 from cli.failures import GatewayUnreachable
 from fased.core.errors import FasedError, Unauthenticated, Unavailable
 from fased.core.names import resource_name
@@ -88,12 +89,15 @@ def state_dir(environment: Mapping[str, str]) -> Path:
 
 
 def find(environment: Mapping[str, str]) -> Gateway:
-    """The gateway that FASED_GATEWAY names, else the one that runs on the state folder.
+    """The gateway that FASED_GATEWAY names, else the cluster's for kubectl's plugin, else the one
+    that runs on the state folder.
 
-    FASED_TOKEN stands for both. Raises GatewayUnreachable when there is none, Unauthenticated
+    FASED_TOKEN stands for all. Raises GatewayUnreachable when there is none, Unauthenticated
     when FASED_GATEWAY comes without a token.
     """
     address, token = environment.get("FASED_GATEWAY"), environment.get("FASED_TOKEN")
+    if not address and environment.get(kubectl.MARK):
+        return Gateway(*kubectl.reach())
     if not address:
         local = read_gateway_file(state_dir(environment))
         return Gateway(local.grpc, token or local.token, local.http, local.pid, local.started)

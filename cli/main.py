@@ -5,6 +5,7 @@ called for, so that help and the offline helpers start without gRPC.
 """
 
 import asyncio
+import os
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
@@ -14,13 +15,14 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from cli import failures
+from cli import failures, kubectl
 from cli.options import Format, Invocation, NamespaceOption, Output, text_or_file
 from fased.core.errors import FasedError
 from fased.core.names import DEFAULT_NAMESPACE
 
 GROUPS = {
     "agents": ("cli.agents", "Agents: who answers, and for which chats."),
+    "providers": ("cli.providers", "Model providers: who serves the models."),
     "task": ("cli.tasks", "Saved work: make it, run it, see what became of it."),
     "channels": ("cli.channels", "Channel accounts: the bots that people write to."),
     "pairing": ("cli.pairing", "Who may write to a channel account."),
@@ -63,6 +65,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     invocation = Invocation()
     try:
+        if kubectl.is_plugin(sys.argv[0]):
+            kubectl.prepare(os.environ)
         app(obj=invocation)
     except FasedError as error:
         sys.exit(failures.report(error, invocation.format))
@@ -101,7 +105,8 @@ def root(
 
     \b
     The gateway is the one that `fased up` started (FASED_STATE_DIR, else ~/.fased),
-    or the one that FASED_GATEWAY and FASED_TOKEN name.
+    or the one that FASED_GATEWAY and FASED_TOKEN name. As kubectl fased, it is the one in
+    the cluster of kubectl's current context, and that context's namespace is acted in.
     """
 
 

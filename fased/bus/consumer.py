@@ -45,13 +45,18 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one consumer. `poison_tries` counts the tries of a single record."""
+    """Bounds of one consumer. `poison_tries` counts the tries of a single record.
+
+    After each batch its partition rests for `rest_s`, in which the next one grows: for effects
+    that nobody waits for.
+    """
 
     max_batch: int = MAX_BATCH
     max_outstanding: int = MAX_OUTSTANDING
     poison_tries: int = 5
     retry_first_s: float = 0.1
     retry_cap_s: float = 5.0
+    rest_s: float = 0.0
 
 
 LIMITS = Limits()
@@ -115,6 +120,8 @@ class _Work:
         """Bring the batch to its end, whatever that is, and let the partition go on."""
         try:
             await self._apply(batch)
+            if self._limits.rest_s:
+                await notify.wait_any(self._limits.rest_s, self._stop)
         except (_GivenUp, PartitionLost) as exc:
             self._count(batch, "abandoned", len(batch.records))
             logger.info("bus_batch_abandoned", why=type(exc).__name__, **self._where(batch))

@@ -23,7 +23,7 @@ from fased.telemetry import metrics, tracing
 BATCH = 500
 POLL_S = 1.0
 # Shorter than the database lets a transaction idle, or the shards would be another's meanwhile.
-PUBLISH_TIMEOUT_S = 15.0
+PUBLISH_TIMEOUT_S = 6.0
 RETRY_FIRST_S = 0.1
 RETRY_CAP_S = 5.0
 

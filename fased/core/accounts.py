@@ -2,21 +2,18 @@
 meant; does not read credentials, and connects to nothing.
 """
 
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from urllib.parse import urlsplit
 
+from fased.core.addresses import why_no_address
+from fased.core.credentials import parse_reference
 from fased.core.delivery import UnknownPolicy
 from fased.core.errors import InvalidArgument
 from fased.core.names import AccountId, ChannelId, Namespace
 
 # The channels whose accounts people make; WebChat's stands by itself.
 CHANNELS = (ChannelId("telegram"),)
-MAX_URL_CHARS = 500
-# Kinds of reference that a value can be read from (`fased/secrets.py`).
-_REFERENCE = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0\n]{1,1000})\Z")
 
 
 class ReceiveMode(StrEnum):
@@ -30,7 +27,7 @@ class ReceiveMode(StrEnum):
 class AccountSettings:
     """What an account's owner chooses.
 
-    `credential` is a reference (env:NAME, file:PATH). `api_base` is `""` for the platform's own
+    `credential` is a reference (`core/credentials.py`). `api_base` is `""` for the platform's own
     API. `webhook_url` is the public address under which our webhooks are reached.
     """
 
@@ -91,10 +88,10 @@ def checked_settings(channel: ChannelId, settings: AccountSettings) -> AccountSe
     """Settings that can be meant; raises InvalidArgument naming the field."""
     if channel not in CHANNELS:
         raise _invalid("channel", f"accounts are made for {', '.join(CHANNELS)}")
-    if not _REFERENCE.match(settings.credential):
-        raise _invalid(
-            "credential", "the token is named by env:NAME or file:PATH, never written out"
-        )
+    try:
+        parse_reference(settings.credential)
+    except InvalidArgument as exc:
+        raise _invalid("credential", exc.message) from None
     _check_url("api_base", settings.api_base)
     _check_url("webhook_url", settings.webhook_url)
     if settings.mode is ReceiveMode.WEBHOOK and not settings.webhook_url:
@@ -103,17 +100,8 @@ def checked_settings(channel: ChannelId, settings: AccountSettings) -> AccountSe
 
 
 def _check_url(field_name: str, url: str) -> None:
-    if not url:
-        return
-    try:
-        parts = urlsplit(url)
-        is_plain = parts.port != 0 and parts.hostname and not (parts.query or parts.fragment)
-    except ValueError:
-        is_plain = False
-    if not is_plain or parts.scheme not in ("http", "https") or len(url) > MAX_URL_CHARS:
-        raise _invalid(field_name, "an address is http(s)://HOST[:PORT][/PATH]")
-    if parts.username is not None or parts.password is not None:
-        raise _invalid(field_name, "an address holds no user and no password")
+    if url and (why := why_no_address(url)):
+        raise _invalid(field_name, why)
 
 
 def _invalid(field_name: str, why: str) -> InvalidArgument:

@@ -1,9 +1,9 @@
-"""Agents as values. Decides their shape and what a change of owner may touch; not what they do."""
+"""Agents as values. Decides their shape; not what they do, nor who may edit them (`owners.py`)."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from fased.core.errors import FailedPrecondition, InvalidArgument
+from fased.core.errors import InvalidArgument
 from fased.core.names import AgentId, Namespace
 
 MODEL_ROLES = ("cheapCheck", "strong", "escalation", "coding", "summarizer")
@@ -58,17 +58,6 @@ def checked_definition(definition: AgentDefinition) -> AgentDefinition:
         if ref != ref.strip() or any(c.isspace() for c in ref):
             raise _invalid("model", f"{ref[:80]!r} is not of the form provider/model")
     return replace(definition, display_name=definition.display_name.strip())
-
-
-def check_owner(kind: str, name: str, managed_by: str, editor: str) -> None:
-    """Raise FailedPrecondition when `editor` (`""`: a command) may not edit what another owns."""
-    if managed_by and managed_by != editor:
-        owner = managed_by.partition(":")[2]
-        raise FailedPrecondition(
-            f"{kind} {name} is defined in {owner}; edit it there",
-            reason="MANAGED_ELSEWHERE",
-            metadata={"managed_by": managed_by, "name": name},
-        )
 
 
 def _invalid(field_name: str, why: str) -> InvalidArgument:

@@ -4,9 +4,11 @@ Decides how selectors are spelled and which tier a binding belongs to; not which
 (`routing.py`) and not whether a set of bindings makes sense (`route_lint.py`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from fased.core.errors import InvalidArgument
 from fased.core.messages import PeerKind
 from fased.core.names import (
     DEFAULT_ACCOUNT,
@@ -21,6 +23,16 @@ from fased.core.names import (
 ANY_ACCOUNT = AccountId("*")
 OMITTED_ACCOUNT = AccountId("")
 ANY_PEER = "*"
+
+# Places in the order: a chat's own choice before all, a file's bindings from 0 in the file's
+# order, resources' around this place by their own order, and those made by command from the last
+# on, however many the others add later.
+CHAT_POSITION = -1
+RESOURCE_POSITION = 500_000
+COMMAND_POSITION = 1_000_000
+MAX_ORDER = 1000
+
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MatchedBy(StrEnum):
@@ -60,10 +72,10 @@ class Binding:
     """A rule: messages that fit every selector given go to the Agent.
 
     `id` is unique among the bindings of a namespace (`bindings[3]` for the fourth of a file).
-    `position` is the place in configuration order, equal places by `id`. `agent_id` is `""` where
-    none was named. `account_id` is `""` where it was left out, which means the account `default`,
-    and `*` for all accounts. `role_ids` may hold `""`, which nobody has. Make one with
-    `make_binding`: the other fields are compared as they stand.
+    `position` is the place in configuration order, equal places by age, then by `id`. `agent_id`
+    is `""` where none was named. `account_id` is `""` where it was left out, which means the
+    account `default`, and `*` for all accounts. `role_ids` may hold `""`, which nobody has. Make
+    one with `make_binding`: the other fields are compared as they stand.
     """
 
     id: str
@@ -75,6 +87,7 @@ class Binding:
     guild_id: str = ""
     team_id: str = ""
     role_ids: tuple[str, ...] = ()
+    created_at: datetime | None = field(default=None, compare=False)
 
     @property
     def account_scope(self) -> AccountId:
@@ -93,9 +106,20 @@ class Binding:
         return self.channel, self.account_scope, self.peer, self.guild_id, self.team_id, roles
 
     @property
-    def order(self) -> tuple[int, str]:
+    def order(self) -> tuple[int, datetime, str]:
         """Its place among bindings of the same tier; the smallest wins."""
-        return self.position, self.id
+        return self.position, self.created_at or _BEFORE_ALL, self.id
+
+
+def resource_position(order: int) -> int:
+    """The place of a resource's binding by its own order; raises InvalidArgument beyond bounds."""
+    if not -MAX_ORDER <= order <= MAX_ORDER:
+        raise InvalidArgument(
+            f"order is {-MAX_ORDER} to {MAX_ORDER}",
+            reason="INVALID_BINDING",
+            metadata={"field": "order"},
+        )
+    return RESOURCE_POSITION + order
 
 
 def make_binding(
@@ -109,6 +133,7 @@ def make_binding(
     guild_id: str = "",
     team_id: str = "",
     role_ids: tuple[str, ...] = (),
+    created_at: datetime | None = None,
 ) -> Binding:
     """A binding whose selectors are in the form that messages are compared in (behaviour §1)."""
     return Binding(
@@ -121,6 +146,7 @@ def make_binding(
         guild_id=guild_id.strip(),
         team_id=team_id.strip(),
         role_ids=tuple(dict.fromkeys(role.strip() for role in role_ids)),
+        created_at=created_at,
     )
 
 

@@ -31,6 +31,11 @@ def estimate_tokens(text: str) -> int:
     return _TOKENS_PER_MESSAGE + -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
 
 
+def chars_within(tokens: int) -> int:
+    """No text with more characters than this is estimated at so few tokens."""
+    return tokens * _BYTES_PER_TOKEN
+
+
 def default_system_prompt(agent_name: str) -> str:
     """What a model is told first for an Agent without a prompt of its own."""
     return (

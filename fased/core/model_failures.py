@@ -79,6 +79,15 @@ def unreachable(choice: ModelChoice, detail: str) -> ModelFailure:
     )
 
 
+def unread_credential(message: str) -> ModelFailure:
+    """The failure for a credential that cannot be read now; `message` is not yet a sentence."""
+    return ModelFailure(
+        f"{message[:1].upper()}{message[1:]}.",
+        reason="SECRET_STORE_UNAVAILABLE",
+        failure=FailureClass.NETWORK,
+    )
+
+
 def too_slow(choice: ModelChoice, timeout_s: float) -> ModelFailure:
     """The failure for a provider that was silent for too long."""
     return ModelFailure(

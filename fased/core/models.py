@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fased.core import policy
 from fased.core.errors import InvalidArgument
 from fased.core.findings import Finding
+from fased.core.model_providers import ModelProvider
 
 OPENAI, OPENROUTER, OLLAMA, CUSTOM, SCRIPTED = (
     "openai",
@@ -22,6 +23,7 @@ OPENAI, OPENROUTER, OLLAMA, CUSTOM, SCRIPTED = (
     "scripted",
 )
 # Used where neither the run, the Agent, the namespace nor FASED_MODEL names a model.
+OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4.1-mini"
 OPENROUTER_DEFAULT_MODEL = "openrouter/auto"
 OLLAMA_URL = "http://127.0.0.1:11434"
@@ -31,8 +33,9 @@ OLLAMA_URL = "http://127.0.0.1:11434"
 class Provider:
     """One place that serves models. `base_url` is empty for the scripted one.
 
-    `key_ref` names its credential (`fased/secrets.py`), empty for none; `default_model` is its
-    own default, empty for none; `url_setup` and `key_setup` are what a person changes to mend it.
+    `key_ref` names its credential (`core/credentials.py`) in `namespace`, empty for none;
+    `default_model` is its own default, empty for none; `url_setup` and `key_setup` are what a
+    person changes to mend it.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Provider:
     default_model: str = ""
     url_setup: str = ""
     key_setup: str = ""
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,27 @@ def catalogue_of(environment: Mapping[str, str], *, ollama_models: Sequence[str]
     )
     providers = tuple(each for each in found if each is not None)
     return Catalogue(providers, _default(providers, named))
+
+
+def provider_of(defined: ModelProvider) -> Provider:
+    """A provider that a namespace defines, as it is called."""
+    definition, setup = defined.definition, f"ModelProvider {defined.id}"
+    return Provider(
+        defined.id,
+        definition.base_url or OPENAI_URL,
+        key_ref=definition.credential,
+        default_model=definition.default_model,
+        url_setup=setup,
+        key_setup=f"the credential of {setup}",
+        namespace=defined.namespace,
+    )
+
+
+def with_providers(catalogue: Catalogue, providers: Sequence[Provider]) -> Catalogue:
+    """The catalogue with a namespace's providers, which go before the worker's of the same id."""
+    ids = {each.id for each in providers}
+    others = tuple(each for each in catalogue.providers if each.id not in ids)
+    return Catalogue((*providers, *others), catalogue.default_model)
 
 
 def ollama_url(environment: Mapping[str, str]) -> str | None:
@@ -158,7 +183,7 @@ def _custom(environment: Mapping[str, str], named: str) -> Provider | None:
 
 
 def _openai(environment: Mapping[str, str]) -> Provider | None:
-    base_url = _url(environment, "OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    base_url = _url(environment, "OPENAI_BASE_URL") or OPENAI_URL
     return _keyed(OPENAI, base_url, OPENAI_DEFAULT_MODEL, environment)
 
 

@@ -83,14 +83,20 @@ def preflight(
     role: str,
     default_model: str,
     usable_providers: Collection[str],
+    own_providers: Collection[str] = (),
 ) -> tuple[tuple[Finding, ...], str]:
-    """What stands in the way of a task, most important first, and the model it would use."""
+    """What stands in the way of a task, most important first, and the model it would use.
+
+    `usable_providers` are those that workers have credentials for, `own_providers` those that the
+    namespace defines; a model that names no provider is a worker's.
+    """
     decision = decide_run(agent, agent_id, mode, model, role, default_model)
     if decision.finding is not None:
         return (decision.finding,), ""
     if decision.pick.reason == "NONE":
         return (), ""
-    credential = missing_credential(agent_id, decision.pick.model, usable_providers)
+    usable = {*usable_providers, *(own_providers if "/" in decision.pick.model else ())}
+    credential = missing_credential(agent_id, decision.pick.model, usable)
     return ((credential,) if credential else ()), decision.pick.model
 
 

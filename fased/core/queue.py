@@ -79,8 +79,18 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedStep:
+    """What a step of a run left, as JSON text, from who holds the run under that epoch."""
+
+    run_id: RunId
+    epoch: int
+    step: str
+    value_json: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeasedRun:
-    """A run as a worker holds it. `wake_seq` is named again when it parks."""
+    """A run as a worker holds it, by the queue's clock. `wake_seq` is named again when it parks."""
 
     run_id: RunId
     namespace: Namespace
@@ -90,6 +100,7 @@ class LeasedRun:
     task_id: TaskId | None
     attempts: int
     wake_seq: int
+    leased_at: datetime
     deadline_at: datetime
     checkpoints: tuple[Checkpoint, ...] = ()
 

@@ -6,6 +6,7 @@ meaning, and the findings say which.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from fased.core.bindings import ANY_ACCOUNT, ANY_PEER, Binding, MatchedBy, tier_of
 from fased.core.findings import Finding
@@ -16,6 +17,21 @@ from fased.core.routing import missing_target
 _Accounts = Mapping[ChannelId, Collection[AccountId]]
 
 
+@dataclass(frozen=True, slots=True)
+class BindingCheck:
+    """What a binding does among the others.
+
+    `matched_by` is its tier, None where it matches nothing. `shadowed_by` are those that together
+    take all of its messages, `tied_with` those from which only age and name tell it.
+    """
+
+    binding: Binding
+    matched_by: MatchedBy | None
+    shadowed_by: tuple[str, ...]
+    tied_with: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
 def lint_bindings(
     table: RoutingTable, accounts: _Accounts | None = None, channel: ChannelId | None = None
 ) -> Iterator[Finding]:
@@ -24,19 +40,33 @@ def lint_bindings(
     `accounts` are the known accounts by channel; those that bindings name count too. With
     `channel`, only bindings of that channel, and those of no channel, are looked at.
     """
+    for check in check_bindings(table, accounts, channel):
+        yield from check.findings
+
+
+def check_bindings(
+    table: RoutingTable, accounts: _Accounts | None = None, channel: ChannelId | None = None
+) -> Iterator[BindingCheck]:
+    """The same by binding, with its tier and what it competes with."""
     named = _named_accounts(table, accounts or {})
     ids_by_case = _ids_by_case(table)
+    alike = _alike(table)
     for binding in sorted(table.bindings.values(), key=lambda one: one.order):
         if channel is not None and binding.channel not in (channel, ""):
             continue
+        findings: list[Finding] = []
         if not table.has_agent(binding.agent_id):
-            yield missing_target(table, binding)
+            findings.append(missing_target(table, binding))
         if not binding.is_matchable or not any(selector_keys(binding, table.options)):
-            yield _unmatchable(binding)
+            yield BindingCheck(binding, None, (), (), (*findings, _unmatchable(binding)))
             continue
-        yield from _account_findings(binding, named)
-        yield from _peer_findings(table, binding, ids_by_case)
-        yield from _shadow_findings(table, binding)
+        tied = tuple(one.id for one in alike[_likeness(binding)] if one.id != binding.id)
+        shadows = _shadows(table, binding)
+        findings += _tie_findings(binding, tied)
+        findings += _shadow_findings(binding, shadows)
+        findings += _account_findings(binding, named)
+        findings += _peer_findings(table, binding, ids_by_case)
+        yield BindingCheck(binding, _tier(table, binding), shadows, tied, tuple(findings))
 
 
 def _unmatchable(binding: Binding) -> Finding:
@@ -95,16 +125,32 @@ def _peer_findings(
         )
 
 
-def _shadow_findings(table: RoutingTable, binding: Binding) -> Iterator[Finding]:
-    covers = [_cover(table, binding, key) for key in selector_keys(binding, table.options)]
-    shadows = list(dict.fromkeys(cover.id for cover in covers if cover is not None))
-    if None not in covers:
+def _tie_findings(binding: Binding, tied: Collection[str]) -> Iterator[Finding]:
+    if tied:
+        yield Finding(
+            "ROUTE_CONFLICTED",
+            f"The binding {binding.id} asks for the same messages in the same order as "
+            f"{' and '.join(tied)}: the elder wins. Give one of them another order.",
+            f"{binding.id}.order",
+        )
+
+
+def _shadow_findings(binding: Binding, shadows: Collection[str]) -> Iterator[Finding]:
+    if shadows:
         yield Finding(
             "BINDING_SHADOWED",
             f"The binding {binding.id} never wins: {' and '.join(shadows)} before it takes "
             "all its messages.",
             binding.id,
         )
+
+
+def _shadows(table: RoutingTable, binding: Binding) -> tuple[str, ...]:
+    """The bindings that together take all of its messages; none when it can win."""
+    covers = [_cover(table, binding, key) for key in selector_keys(binding, table.options)]
+    if None in covers:
+        return ()
+    return tuple(dict.fromkeys(cover.id for cover in covers if cover is not None))
 
 
 def _cover(table: RoutingTable, binding: Binding, key: SelectorKey) -> Binding | None:
@@ -127,6 +173,18 @@ def _cover(table: RoutingTable, binding: Binding, key: SelectorKey) -> Binding |
 
 def _tier(table: RoutingTable, binding: Binding) -> MatchedBy:
     return tier_of(binding, table.options.wildcard_peer)
+
+
+def _likeness(binding: Binding) -> tuple[object, ...]:
+    return (*binding.selectors, binding.position)
+
+
+def _alike(table: RoutingTable) -> dict[tuple[object, ...], list[Binding]]:
+    """Bindings by all that decides between them but age and name, in order."""
+    alike = defaultdict(list)
+    for binding in sorted(table.bindings.values(), key=lambda one: one.order):
+        alike[_likeness(binding)].append(binding)
+    return alike
 
 
 def _named_accounts(table: RoutingTable, accounts: _Accounts) -> dict[ChannelId, set[AccountId]]:

@@ -5,6 +5,7 @@ state it leaves.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from fased.core import durations, firing, schedule, schedule_text, sessions
 from fased.core.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -20,6 +21,12 @@ MAX_MISSED_LIMIT = 100
 MAX_MODEL_CHARS = 200
 MAX_TRIGGER_CHARS = 500
 
+# What an owner says of a task; all else is what became of it.
+_DEFINING = (
+    "name", "agent_id", "session_key", "prompt", "trigger", "mode", "model", "target", "overlap",
+    "missed", "missed_limit", "missed_within", "run_for", "labels",
+)  # fmt: skip
+
 _AGENT_MISSING = "AGENT_MISSING"
 
 
@@ -28,21 +35,31 @@ def checked_new(draft: Task, now: datetime) -> Task:
 
     Without a session of its own it gets one by its id, without an Agent the session's.
     """
-    _check_texts(draft)
-    task = replace(
-        draft,
-        name=checked_name(draft.name),
-        prompt=checked_prompt(draft.prompt),
-        created_at=now,
-        updated_at=now,
-    )
-    task = _with_owner(task)
-    _check_bounds(task)
-    _check_trigger(task.trigger)
+    task = replace(_checked(draft), created_at=now, updated_at=now)
     planned = schedule_text.from_trigger(task.trigger, now)
     if planned is not None:
         schedule.check_new(planned, now)
     return task
+
+
+def checked_edit(known: Task, draft: Task, now: datetime) -> Task:
+    """The task as `draft` defines it, with what it has been through; raises as `checked_new`.
+
+    A time that stays as it was may have passed.
+    """
+    draft = _checked(draft)
+    if is_same_definition(known, draft):
+        return replace(known, managed_by=draft.managed_by)
+    planned = schedule_text.from_trigger(draft.trigger, known.created_at or now)
+    if planned is not None and draft.trigger != known.trigger:
+        schedule.check_new(planned, now)
+    changes: dict[str, Any] = {name: getattr(draft, name) for name in _DEFINING}
+    return replace(known, **changes, zone_data=draft.zone_data, managed_by=draft.managed_by)
+
+
+def is_same_definition(one: Task, other: Task) -> bool:
+    """Whether two tasks are defined alike, whatever became of them."""
+    return all(getattr(one, name) == getattr(other, name) for name in _DEFINING)
 
 
 def checked_preview(trigger: TriggerSpec, begin: datetime) -> Schedule | None:
@@ -62,10 +79,23 @@ def after_preflight(task: Task, findings: Sequence[Finding], now: datetime) -> T
     Raises NotFound when its Agent does not exist, and FailedPrecondition TASK_DONE when its
     schedule has no slot left.
     """
+    if findings and findings[0].reason == _AGENT_MISSING:
+        first = findings[0]
+        raise NotFound(first.message, reason=first.reason, metadata={"field": "agent_id"})
+    after = checked_again(task, findings, now)
+    if after.state is TaskState.DONE:
+        raise FailedPrecondition(
+            f"task {task.name} has no run left: its time has passed",
+            reason="TASK_DONE",
+            metadata={"field": "name"},
+        )
+    return after
+
+
+def checked_again(task: Task, findings: Sequence[Finding], now: datetime) -> Task:
+    """The task active and due, blocked by the most important finding, or done without a slot."""
     if findings:
         first = findings[0]
-        if first.reason == _AGENT_MISSING:
-            raise NotFound(first.message, reason=first.reason, metadata={"field": "agent_id"})
         return replace(
             task,
             state=TaskState.BLOCKED,
@@ -78,15 +108,9 @@ def after_preflight(task: Task, findings: Sequence[Finding], now: datetime) -> T
     next_at = None
     if planned is not None:
         next_at = schedule.first_slot(planned, now, last_slot=task.last_slot, task_id=task.id)
-        if next_at is None:
-            raise FailedPrecondition(
-                f"task {task.name} has no run left: its time has passed",
-                reason="TASK_DONE",
-                metadata={"field": "name"},
-            )
-    return replace(
-        task, state=TaskState.ACTIVE, reason="", message="", setup_target="", next_at=next_at
-    )
+    is_over = planned is not None and next_at is None
+    state = TaskState.DONE if is_over else TaskState.ACTIVE
+    return replace(task, state=state, reason="", message="", setup_target="", next_at=next_at)
 
 
 def check_pausable(task: Task) -> None:
@@ -127,7 +151,16 @@ def the_one(ref: str, found: Sequence[Task]) -> Task:
     return found[0]
 
 
-def _with_owner(task: Task) -> Task:
+def _checked(draft: Task) -> Task:
+    _check_texts(draft)
+    task = replace(draft, name=checked_name(draft.name), prompt=checked_prompt(draft.prompt))
+    task = _with_session(task)
+    _check_bounds(task)
+    _check_trigger(task.trigger)
+    return task
+
+
+def _with_session(task: Task) -> Task:
     if not task.session_key:
         agent_id = canonical_agent(task.agent_id)
         key = sessions.task_key(agent_id, TaskId(task.id))

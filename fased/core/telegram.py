@@ -78,6 +78,7 @@ class Arrived:
     mentions: tuple[str, ...]
     mentions_bot: bool
     replies_to_bot: bool
+    is_in_own_topic: bool
     is_from_bot: bool
 
 
@@ -138,9 +139,19 @@ def inbound_event(
         thread=arrived.thread,
         mentions=arrived.mentions,
         mentions_me=arrived.mentions_bot,
+        thread_is_mine=arrived.is_in_own_topic,
         reply_to=arrived.reply_to and replace(arrived.reply_to, is_me=arrived.replies_to_bot),
         native_id=arrived.message_id,
     )
+
+
+def under_first_id(event: InboundEvent, first_id: str) -> InboundEvent:
+    """A message of a group that had another id before: it stays that group to everybody here.
+
+    So its bindings, sessions, lists and history are those of the first id. What names the latest
+    id holds as well, by the parent's tier.
+    """
+    return replace(event, peer=Peer(event.peer.kind, first_id), parent_peer=event.peer)
 
 
 def send_parameters(target: Target, text: str, *, is_html: bool) -> dict[str, object]:
@@ -195,11 +206,12 @@ def _message(update_id: int, message: _Fields, path: str, bot: BotIdentity) -> U
     if is_ours and bot.id not in mentions:
         mentions = (bot.id, *mentions)
     replied_id, reply_to = _reply_to(message, path)
+    thread = _thread(message, path)
     return Arrived(
         update_id=update_id,
         message_id=str(message_id),
         peer=peer,
-        thread=_thread(message, path),
+        thread=thread,
         sender=sender,
         text=f"{command['command']}{text[command.end() :]}" if command else text,
         sent_at=_sent_at(message, path),
@@ -207,6 +219,7 @@ def _message(update_id: int, message: _Fields, path: str, bot: BotIdentity) -> U
         mentions=mentions,
         mentions_bot=bot.id in mentions,
         replies_to_bot=replied_id == bot.id,
+        is_in_own_topic=thread is not None and _topic_maker(message, path) == bot.id,
         is_from_bot=is_from_bot,
     )
 
@@ -255,6 +268,13 @@ def _thread(message: _Fields, path: str) -> Thread | None:
         return None
     thread_id = _id(message, "message_thread_id", path)
     return None if thread_id is None else Thread(ThreadKind.TOPIC, str(thread_id))
+
+
+def _topic_maker(message: _Fields, path: str) -> str:
+    """The id of whoever made the topic: what answers no other message seems to answer its start."""
+    path = f"{path}.reply_to_message"
+    replied = fields.object_at(message.get("reply_to_message"), path)
+    return _sender(replied, path)[0].id if "forum_topic_created" in replied else ""
 
 
 def _reply_to(message: _Fields, path: str) -> tuple[str, ReplyTo | None]:

@@ -128,6 +128,11 @@ def _foreign(status: int) -> Answer:
     return _server_error(status, "")
 
 
+def unbegun() -> Answer:
+    """What a call means that would have come too late, and was not made."""
+    return Answer(AnswerKind.TRANSIENT, "TOO_LATE", "It was not sent: its sender stood still.")
+
+
 def _refusal(code: int, description: str, parameters: Mapping[str, object]) -> Answer:
     migrated_to = parameters.get("migrate_to_chat_id")
     if isinstance(migrated_to, int):

@@ -17,6 +17,8 @@ OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A service that comes back is found within seconds, however long it was away.
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A pod that was replaced has another address: names are looked up again soon, not after 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # Services are called where their address says, whatever proxy a shell has set.
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),

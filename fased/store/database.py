@@ -33,7 +33,8 @@ _SERVER_SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "20s",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",
+    # A process that stands still inside a transaction holds up the others no longer than this.
+    "idle_in_transaction_session_timeout": "10s",
 }
 
 

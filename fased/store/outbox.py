@@ -120,7 +120,9 @@ def _check(event: OutboxEvent) -> None:
             reason="EVENT_TOO_LARGE",
             metadata={"field": "value", "topic": event.topic},
         )
-    if "\0" in event.key or any("\0" in text for text in event.headers.values()):
+    if "\0" in event.key or (
+        event.headers and any("\0" in text for text in event.headers.values())
+    ):
         raise InvalidArgument(
             "the event's key or a header holds a zero character",
             reason="EVENT_KEY_INVALID",

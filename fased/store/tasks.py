@@ -4,6 +4,7 @@ Functions take a driver's connection; the caller owns the transaction. A task's 
 its lock: an edit takes it first, as a fire does, so that neither sees half of the other.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,7 +43,7 @@ _INSERT = """
 INSERT INTO scheduler.task (namespace, id, name, agent_id, session_key, spec, state, reason,
   message, setup_target, managed_by, zone_data, request_id, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
-ON CONFLICT (namespace, request_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING 1
 """
 
@@ -58,6 +59,27 @@ _SET_STATE = """
 UPDATE scheduler.task SET state = $2, reason = $3, message = $4, setup_target = $5,
   generation = generation + 1, updated_at = public.fased_now()
 WHERE id = $1
+"""
+
+_CHANGE = """
+UPDATE scheduler.task SET name = $2, agent_id = $3, session_key = $4, spec = $5, state = $6,
+  reason = $7, message = $8, setup_target = $9, managed_by = $10, zone_data = $11,
+  generation = generation + 1, updated_at = public.fased_now()
+WHERE id = $1
+"""
+
+_LOCK_ALL = """
+SELECT task_id FROM scheduler.task_due WHERE task_id = ANY($1::uuid[]) AND namespace = $2
+ORDER BY task_id FOR NO KEY UPDATE
+"""
+
+# Index task_owned.
+_OWNED = """
+SELECT id FROM scheduler.task WHERE namespace = $1 AND managed_by = $2 AND managed_by <> ''
+"""
+
+_COUNTS = """
+SELECT agent_id, count(*) AS tasks FROM scheduler.task WHERE namespace = $1 GROUP BY agent_id
 """
 
 _SET_DUE = "UPDATE scheduler.task_due SET next_at = $2, gen = gen + 1 WHERE task_id = $1"
@@ -97,7 +119,7 @@ class _Spec:
 
 
 async def insert(conn: Connection, task: Task, request_id: str) -> bool:
-    """Keep a new task, due at its `next_at`; False when the request has made one before."""
+    """Keep a new task, due at its `next_at`; False when its request or its id has made one."""
     made = await conn.fetchval(
         _INSERT, task.namespace, UUID(task.id), task.name, task.agent_id, task.session_key,
         codec.dump(_spec(task)), task.state, task.reason, task.message, task.setup_target,
@@ -130,6 +152,39 @@ async def lock(conn: Connection, namespace: Namespace, task_id: TaskId) -> Task 
     if await conn.fetchval(_LOCK, UUID(task_id), namespace) is None:
         return None
     return await get(conn, namespace, task_id)
+
+
+async def lock_all(
+    conn: Connection, namespace: Namespace, task_ids: Collection[TaskId]
+) -> dict[TaskId, Task]:
+    """As `lock`, for those of the tasks that are there, in one order."""
+    ids = [UUID(task_id) for task_id in task_ids]
+    await conn.execute(_LOCK_ALL, ids, namespace)
+    return await get_all(conn, namespace, task_ids)
+
+
+async def get_all(
+    conn: Connection, namespace: Namespace, task_ids: Collection[TaskId]
+) -> dict[TaskId, Task]:
+    """Those of the tasks that are there, by primary key."""
+    rows = await conn.fetch(
+        f"{_SELECT} WHERE t.id = ANY($1::uuid[]) AND t.namespace = $2",
+        [UUID(task_id) for task_id in task_ids],
+        namespace,
+    )
+    return {task.id: task for task in map(task_of, rows)}
+
+
+async def owned_by(conn: Connection, namespace: Namespace, managed_by: str) -> list[TaskId]:
+    """The ids of one owner's tasks."""
+    rows = await conn.fetch(_OWNED, namespace, managed_by)
+    return [TaskId(str(row["id"])) for row in rows]
+
+
+async def counts(conn: Connection, namespace: Namespace) -> dict[AgentId, int]:
+    """How many tasks each Agent of a namespace has; Agents without any are left out."""
+    rows = await conn.fetch(_COUNTS, namespace)
+    return {AgentId(row["agent_id"]): row["tasks"] for row in rows}
 
 
 async def find(conn: Connection, namespace: Namespace, ref: str) -> list[Task]:
@@ -186,6 +241,19 @@ async def set_state(
     reason, message, setup = (why.reason, why.message, why.setup_target) if why else ("", "", "")
     await conn.execute(_SET_STATE, UUID(task.id), state, reason, message, setup)
     await conn.execute(_SET_DUE, UUID(task.id), next_at)
+
+
+async def change(conn: Connection, task: Task) -> None:
+    """Store another definition and state of a locked task, due at its `next_at`.
+
+    Its generation grows; the slots that have fired stay fired.
+    """
+    await conn.execute(
+        _CHANGE, UUID(task.id), task.name, task.agent_id, task.session_key,
+        codec.dump(_spec(task)), task.state, task.reason, task.message, task.setup_target,
+        task.managed_by, task.zone_data,
+    )  # fmt: skip
+    await conn.execute(_SET_DUE, UUID(task.id), task.next_at)
 
 
 async def forget_failures(conn: Connection, task: Task) -> None:

@@ -15,31 +15,54 @@ from fased.core.transcripts import Role, TranscriptEntry
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy"
 
 # Entries whose key is known take no place, so a repeat leaves no gap; two repeats at once meet at
-# the counter's row and then at the primary key.
+# the counter's row and then at the primary key. Counters are locked in one order.
 _APPEND = """
 WITH asked AS (
-  SELECT * FROM unnest($2::bigint[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::text[]) WITH ORDINALITY
-  AS a(run_id, step, ordinal, session_key, session_id, role, text, sender, event_id, at)
+  SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::int[], $5::text[], $6::text[],
+    $7::text[], $8::text[], $9::text[], $10::text[]) WITH ORDINALITY
+  AS a(namespace, run_id, step, ordinal, session_key, session_id, role, text, sender, event_id, at)
 ), fresh AS (
-  SELECT a.*, row_number() OVER (PARTITION BY session_key ORDER BY at) AS place,
-    count(*) OVER (PARTITION BY session_key) AS many
+  SELECT a.*, row_number() OVER (PARTITION BY namespace, session_key ORDER BY at) AS place,
+    count(*) OVER (PARTITION BY namespace, session_key) AS many
   FROM asked a WHERE NOT EXISTS (
-    SELECT 1 FROM executor.transcript t WHERE t.namespace = $1 AND t.run_id = a.run_id
+    SELECT 1 FROM executor.transcript t WHERE t.namespace = a.namespace AND t.run_id = a.run_id
       AND t.step = a.step AND t.ordinal = a.ordinal)
 ), counted AS (
   INSERT INTO executor.transcript_counter AS c (namespace, session_key, last_sequence)
-  SELECT $1, session_key, max(many) FROM fresh GROUP BY session_key ORDER BY session_key
+  SELECT namespace, session_key, max(many) FROM fresh
+  GROUP BY namespace, session_key ORDER BY namespace, session_key
   ON CONFLICT (namespace, session_key)
     DO UPDATE SET last_sequence = c.last_sequence + EXCLUDED.last_sequence
-  RETURNING session_key, last_sequence
+  RETURNING namespace, session_key, last_sequence
 )
 INSERT INTO executor.transcript (namespace, run_id, step, ordinal, session_key, session_id,
   sequence, role, text, sender, event_id)
-SELECT $1, run_id, step, ordinal, session_key, session_id, last_sequence - many + place, role, text,
-  sender, event_id
-FROM fresh JOIN counted USING (session_key)
+SELECT namespace, run_id, step, ordinal, session_key, session_id, last_sequence - many + place,
+  role, text, sender, event_id
+FROM fresh JOIN counted USING (namespace, session_key)
 ON CONFLICT (namespace, run_id, step, ordinal) DO NOTHING
+"""
+
+# The entry at which the text grows too long is left out with all before it. What nobody was shown
+# counts for nothing: no model is shown it.
+_TAILS = """
+SELECT a.place, e.*
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[]) WITH ORDINALITY
+  AS a(namespace, session_key, session_id, max_entries, max_chars, place)
+CROSS JOIN LATERAL (
+  SELECT * FROM (
+    SELECT t.*, u.run_id IS NOT NULL AS undelivered,
+      sum(length(t.text)) FILTER (WHERE u.run_id IS NULL) OVER (ORDER BY t.sequence DESC) AS chars
+    FROM (
+      SELECT * FROM executor.transcript s
+      WHERE s.namespace = a.namespace AND s.session_key = a.session_key
+        AND s.session_id = a.session_id
+      ORDER BY s.sequence DESC LIMIT a.max_entries
+    ) t LEFT JOIN executor.undelivered_run u
+      ON u.namespace = t.namespace AND u.run_id = t.run_id
+  ) w WHERE coalesce(w.chars, 0) <= a.max_chars
+) e
+ORDER BY a.place, e.sequence
 """
 
 _LIST = """
@@ -86,13 +109,23 @@ class EndedRun:
     ended_at: datetime
 
 
-async def append(
-    conn: Connection, namespace: Namespace, entries: Sequence[TranscriptEntry]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How much of the end of a session's transcript is wanted."""
+
+    namespace: Namespace
+    session_key: SessionKey
+    session_id: SessionId
+    max_entries: int
+    max_chars: int
+
+
+async def append(conn: Connection, additions: Sequence[tuple[Namespace, TranscriptEntry]]) -> None:
     """Store entries at the end of their sessions; those whose key is known stay as they are."""
+    entries = [entry for _, entry in additions]
     await conn.execute(
         _APPEND,
-        namespace,
+        [namespace for namespace, _ in additions],
         [each.run_id for each in entries],
         [each.step for each in entries],
         [each.ordinal for each in entries],
@@ -103,6 +136,25 @@ async def append(
         [each.sender for each in entries],
         [each.event_id for each in entries],
     )
+
+
+async def tails(conn: Connection, wanted: Sequence[Tail]) -> list[list[TranscriptEntry]]:
+    """The ends of transcripts, oldest entry first, in the places of who asked.
+
+    By the index transcript_session_sequence.
+    """
+    rows = await conn.fetch(
+        _TAILS,
+        [each.namespace for each in wanted],
+        [each.session_key for each in wanted],
+        [each.session_id for each in wanted],
+        [each.max_entries for each in wanted],
+        [each.max_chars for each in wanted],
+    )
+    found: list[list[TranscriptEntry]] = [[] for _ in wanted]
+    for row in rows:
+        found[row["place"] - 1].append(_entry(row))
+    return found
 
 
 async def list_before(

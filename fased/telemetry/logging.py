@@ -35,7 +35,7 @@ _SECRET_SHAPES = (
 # address, which holds the token of a Telegram bot.
 _QUIET = (
     *("httpx", "httpcore", "httpx2", "httpcore2"),
-    *("openai", "uvicorn.access", "sqlalchemy.engine", "asyncio"),
+    *("openai", "uvicorn.access", "sqlalchemy.engine", "asyncio", "kopf"),
 )
 
 # Tells each try to connect again as a warning with its traceback; whoever asks the pool is told.

@@ -84,3 +84,18 @@ queue_ready_seconds = Gauge(
 deliveries_ended = Counter(
     "fased_deliveries_ended", "Deliveries by the state they ended in.", ["channel", "state"]
 )
+reconciles = Counter(
+    "fased_reconciles",
+    "Custom resources looked at, by how it ended: ready, unready, refused, removed or put_off.",
+    ["kind", "outcome"],
+)
+reconcile_seconds = Histogram(
+    "fased_reconcile_seconds", "Time of one look at a resource.", ["kind"], buckets=_LATENCY_S
+)
+reconciles_waiting = Gauge(
+    "fased_reconciles_waiting", "Custom resources that wait to be looked at."
+)
+operator_active = Gauge(
+    "fased_operator_active", "1 in the replica of the operator that holds the Lease, else 0."
+)
+statuses_written = Counter("fased_statuses_written", "Statuses written to resources.", ["kind"])

@@ -6,6 +6,8 @@ Decides the encoding (W3C trace context) and where spans go; not which spans the
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -16,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link, Span, SpanKind, Tracer, use_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util._decorator import _agnosticcontextmanager
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -23,19 +26,46 @@ _W3C = TraceContextTextMapPropagator()
 _SCOPE = "fased"
 
 
+class _Carrying(Tracer):
+    """A tracer whose spans nobody sees: the first of a trace names it, and the others are it."""
+
+    def __init__(self, inner: Tracer) -> None:
+        self._inner = inner
+
+    def start_span(
+        self, name: str, context: Context | None = None, *args: Any, **kwargs: Any
+    ) -> Span:
+        current = trace.get_current_span(context)
+        if current.get_span_context().is_valid:
+            return trace.NonRecordingSpan(current.get_span_context())
+        return self._inner.start_span(name, context, *args, **kwargs)
+
+    @_agnosticcontextmanager
+    def start_as_current_span(
+        self, name: str, context: Context | None = None, *args: Any, **kwargs: Any
+    ) -> Iterator[Span]:
+        with use_span(self.start_span(name, context)) as span:
+            yield span
+
+
+class _CarryingProvider(TracerProvider):
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
+        return _Carrying(super().get_tracer(*args, **kwargs))
+
+
 def provider(service: str, *, version: str, exporter: SpanExporter | None) -> TracerProvider:
     """A tracer provider for one process; spans go to `exporter`, in batches, from a thread.
 
-    Without one, spans only carry context, which costs next to nothing. The caller installs it and
-    shuts it down.
+    Without one, spans only carry the trace's context, which costs next to nothing. The caller
+    installs it and shuts it down.
     """
+    if exporter is None:
+        return _CarryingProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     made = TracerProvider(
-        sampler=ALWAYS_OFF if exporter is None else None,
         resource=Resource.create({"service.name": service, "service.version": version}),
         shutdown_on_exit=False,
     )
-    if exporter is not None:
-        made.add_span_processor(BatchSpanProcessor(exporter))
+    made.add_span_processor(BatchSpanProcessor(exporter))
     return made
 
 
@@ -49,7 +79,13 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
 
 def tracer() -> Tracer:
     """The platform's tracer, of whatever provider the process installed."""
-    return trace.get_tracer(_SCOPE)
+    return _tracer_of(trace.get_tracer_provider())
+
+
+# Making one takes as long as five spans, and a process has one provider.
+@lru_cache(maxsize=2)
+def _tracer_of(provider: trace.TracerProvider) -> Tracer:
+    return provider.get_tracer(_SCOPE)
 
 
 def inject(headers: Mapping[str, str]) -> dict[str, str]:

@@ -3,8 +3,6 @@
 The worker's side of the same messages is `work.py`.
 """
 
-from datetime import datetime
-
 from fased.api.scheduler.v1 import queue_service_pb2 as pb
 from fased.api.scheduler.v1 import run_pb2
 from fased.core.errors import InvalidArgument
@@ -14,6 +12,7 @@ from fased.core.queue import (
     CompletionResult,
     Enqueued,
     EnqueueItem,
+    FinishedStep,
     HeldRun,
     LeasedRun,
     WriteResult,
@@ -48,8 +47,8 @@ def enqueued_to_pb(enqueued: Enqueued) -> pb.EnqueuedRuns:
     return pb.EnqueuedRuns(run_ids=enqueued.run_ids, known=enqueued.known)
 
 
-def leased_to_pb(run: LeasedRun, now: datetime) -> run_pb2.LeasedRun:
-    """A run for the worker that now holds it; `now` is the queue's time."""
+def leased_to_pb(run: LeasedRun) -> run_pb2.LeasedRun:
+    """A run for the worker that now holds it."""
     return run_pb2.LeasedRun(
         namespace=run.namespace,
         run_id=run.run_id,
@@ -60,9 +59,15 @@ def leased_to_pb(run: LeasedRun, now: datetime) -> run_pb2.LeasedRun:
         attempts=run.attempts,
         wake_seq=run.wake_seq,
         deadline_time=to_timestamp(run.deadline_at),
-        time_left=to_duration(run.deadline_at - now),
+        time_left=to_duration(run.deadline_at - run.leased_at),
         checkpoints=[checkpoint_to_pb(each) for each in run.checkpoints],
     )
+
+
+def step_from_pb(step: pb.FinishedStep) -> FinishedStep:
+    """What a finished step left."""
+    left = step.checkpoint
+    return FinishedStep(RunId(step.run_id), step.epoch, left.step, left.value_json)
 
 
 def completion_from_pb(completion: pb.Completion) -> Completion:

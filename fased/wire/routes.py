@@ -5,11 +5,13 @@ from datetime import datetime
 from fased.api.router.v1 import binding_pb2, route_pb2, router_service_pb2, session_pb2
 from fased.api.types.v1 import message_pb2
 from fased.core import zones
-from fased.core.bindings import Binding, BindingPeer, make_binding
+from fased.core.bindings import RESOURCE_POSITION, Binding, BindingPeer, make_binding
 from fased.core.errors import InvalidArgument
 from fased.core.messages import PeerKind
 from fased.core.names import Namespace, resource_name
+from fased.core.owners import is_resource
 from fased.core.route_explain import Candidate
+from fased.core.route_lint import BindingCheck
 from fased.core.route_table import RoutingOptions
 from fased.core.routing import RouteDecision, RouteInput
 from fased.core.sessions import DmScope, ResetPolicy, SessionKind, SessionPolicy
@@ -29,10 +31,7 @@ _PEER_KINDS_BACK = {number: kind for kind, number in _PEER_KINDS.items()}
 
 
 def binding_to_pb(
-    namespace: Namespace,
-    binding: Binding,
-    managed_by: str = "",
-    created_at: datetime | None = None,
+    namespace: Namespace, binding: Binding, managed_by: str = ""
 ) -> binding_pb2.Binding:
     """A binding; a peer of unknown kind travels as unspecified."""
     peer = None
@@ -52,12 +51,18 @@ def binding_to_pb(
         ),
         position=binding.position,
         managed_by=managed_by,
-        create_time=to_timestamp(created_at),
+        create_time=to_timestamp(binding.created_at),
+        order=binding.position - RESOURCE_POSITION if is_resource(managed_by) else 0,
     )
 
 
-def binding_from_pb(binding: binding_pb2.Binding, binding_id: str, position: int) -> Binding:
-    """A binding under the id and place given."""
+def binding_from_pb(
+    binding: binding_pb2.Binding,
+    binding_id: str,
+    position: int,
+    created_at: datetime | None = None,
+) -> Binding:
+    """A binding under the id and place given, made now unless it is said when."""
     match = binding.match
     peer = None
     if match.HasField("peer"):
@@ -73,6 +78,7 @@ def binding_from_pb(binding: binding_pb2.Binding, binding_id: str, position: int
         guild_id=match.guild_id,
         team_id=match.team_id,
         role_ids=tuple(match.role_ids),
+        created_at=created_at,
     )
 
 
@@ -179,6 +185,19 @@ def candidate_to_pb(namespace: Namespace, candidate: Candidate) -> route_pb2.Rou
         tier=candidate.tier or "",
         failed=candidate.failed,
         message=candidate.message,
+    )
+
+
+def check_to_pb(
+    namespace: Namespace, check: BindingCheck, managed_by: str
+) -> binding_pb2.BindingCheck:
+    """What a binding does among the others."""
+    return binding_pb2.BindingCheck(
+        binding=binding_to_pb(namespace, check.binding, managed_by),
+        matched_by=check.matched_by or "",
+        shadowed_by=check.shadowed_by,
+        tied_with=check.tied_with,
+        findings=[each for each in map(finding_to_pb, check.findings) if each],
     )
 
 

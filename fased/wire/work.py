@@ -16,6 +16,8 @@ def leased_from_pb(run: run_pb2.LeasedRun) -> tuple[LeasedRun, timedelta]:
 
     Raises InvalidArgument on a body that no version of ours has written.
     """
+    deadline_at = from_timestamp(run, "deadline_time") or EPOCH
+    time_left = from_duration(run, "time_left") or timedelta(0)
     leased = LeasedRun(
         run_id=RunId(run.run_id),
         namespace=Namespace(run.namespace),
@@ -25,10 +27,11 @@ def leased_from_pb(run: run_pb2.LeasedRun) -> tuple[LeasedRun, timedelta]:
         task_id=TaskId(run.task_id) if run.task_id else None,
         attempts=run.attempts,
         wake_seq=run.wake_seq,
-        deadline_at=from_timestamp(run, "deadline_time") or EPOCH,
+        leased_at=deadline_at - time_left,
+        deadline_at=deadline_at,
         checkpoints=tuple(checkpoint_from_pb(each) for each in run.checkpoints),
     )
-    return leased, from_duration(run, "time_left") or timedelta(0)
+    return leased, time_left
 
 
 def checkpoint_from_pb(checkpoint: run_pb2.Checkpoint) -> Checkpoint:

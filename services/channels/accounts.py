@@ -2,19 +2,17 @@
 (`core/accounts.py`); what runs for an account is `connections.py`.
 """
 
-from collections.abc import Mapping
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import httpx2
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fased import secrets
 from fased.api.channels.v1 import account_pb2, channels_service_pb2_grpc
 from fased.api.channels.v1 import channels_service_pb2 as pb
 from fased.core.access import Role, check_call
 from fased.core.accounts import CHANNELS, Account, AccountSettings, checked_settings
-from fased.core.agents import check_owner
 from fased.core.errors import AlreadyExists, FasedError, NotFound
 from fased.core.names import (
     AccountId,
@@ -27,10 +25,15 @@ from fased.core.names import (
     parse_resource_name,
     resource_name,
 )
+from fased.core.owners import check_credential, check_owner, checked_owner
 from fased.process import Host
+from fased.rpc import owner_pages
+from fased.rpc.batches import check_count
 from fased.rpc.interceptors import current_caller
-from fased.store import database, outbox
+from fased.secrets import Secrets
+from fased.store import database, outbox, owners
 from fased.store.channels import accounts, lanes
+from fased.store.owners import Owned
 from fased.wire.channels import account_to_pb, settings_from_pb, status_to_pb
 from services.channels.adapters import telegram
 from services.channels.connections import HINT
@@ -44,13 +47,11 @@ Key = tuple[ChannelId, AccountId]
 class AccountServicer(channels_service_pb2_grpc.AccountServiceServicer):
     """Channel accounts over gRPC."""
 
-    def __init__(
-        self, host: Host, http: httpx2.AsyncClient, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, host: Host, http: httpx2.AsyncClient, secrets: Secrets) -> None:
         self._host = host
         self._engine = host.database.engine
         self._http = http
-        self._environment = environment
+        self._secrets = secrets
 
     async def ListAccounts(
         self, request: pb.ListAccountsRequest, context: Any
@@ -77,12 +78,21 @@ class AccountServicer(channels_service_pb2_grpc.AccountServiceServicer):
             found = await _existing(conn, namespace, key)
         if request.probe and found.channel in CHANNELS:
             check_call(current_caller(), Role.OPERATOR, namespace, "GetAccountStatus with probe")
-            seen = await telegram.probe(self._http, found, self._environment)
+            seen = await telegram.probe(self._http, self._secrets, found)
             async with self._engine.begin() as conn:
                 await accounts.note_probe(conn, found, *seen)
                 found = await _existing(conn, namespace, key)
-        status = status_to_pb(found, is_configured=self._is_configured(found.settings))
-        return pb.GetAccountStatusResponse(status=status)
+        return pb.GetAccountStatusResponse(status=await self._status(found))
+
+    async def ListAccountStatuses(
+        self, request: pb.ListAccountStatusesRequest, context: Any
+    ) -> pb.ListAccountStatusesResponse:
+        """How a namespace's accounts do, as far as is known here."""
+        async with self._engine.connect() as conn:
+            found = await accounts.list_all(conn, parse_parent(request.parent))
+        # Those whose credential is a Secret wait for one API server, a few at a time.
+        statuses = await asyncio.gather(*(self._status(each) for each in found))
+        return pb.ListAccountStatusesResponse(statuses=statuses)
 
     async def CreateAccount(
         self, request: pb.CreateAccountRequest, context: Any
@@ -122,13 +132,12 @@ class AccountServicer(channels_service_pb2_grpc.AccountServiceServicer):
         self, request: pb.ApplyAccountsRequest, context: Any
     ) -> pb.ApplyAccountsResponse:
         """Make one owner's accounts what the request says, and no others."""
-        namespace, owner = parse_parent(request.parent), request.managed_by
-        wanted = {
-            _key(each): checked_settings(_key(each)[0], settings_from_pb(each))
-            for each in request.accounts
-        }
+        namespace, owner = parse_parent(request.parent), checked_owner(request.managed_by)
+        wanted = _wanted(request)
         changed, removed = [], []
         async with self._engine.begin() as conn:
+            driver = await database.driver(conn)
+            await owners.claim(driver, Owned.ACCOUNTS, namespace, owner, request.generation)
             for old in await accounts.owned_by(conn, namespace, owner):
                 if (old.channel, old.account_id) not in wanted:
                     await _remove(conn, old)
@@ -136,17 +145,41 @@ class AccountServicer(channels_service_pb2_grpc.AccountServiceServicer):
             for key, settings in wanted.items():
                 if await _apply(conn, namespace, key, settings, owner):
                     changed.append(":".join(key))
+            if not wanted:
+                await owners.forget(driver, Owned.ACCOUNTS, namespace, owner)
         self._host.hints.send(HINT, outbox.hint_name(SCHEMA))
         return pb.ApplyAccountsResponse(changed=changed, removed=removed)
 
-    def _is_configured(self, settings: AccountSettings) -> bool:
-        if not settings.credential:
+    async def ListAccountOwners(
+        self, request: pb.ListAccountOwnersRequest, context: Any
+    ) -> pb.ListAccountOwnersResponse:
+        """Who defines accounts from elsewhere."""
+        async with self._engine.begin() as conn:
+            driver = await database.driver(conn)
+            found, token = await owner_pages.read(driver, Owned.ACCOUNTS, request)
+        return pb.ListAccountOwnersResponse(owners=found, next_page_token=token)
+
+    async def _status(self, account: Account) -> account_pb2.AccountStatus:
+        return status_to_pb(account, is_configured=await self._is_configured(account))
+
+    async def _is_configured(self, account: Account) -> bool:
+        if not account.settings.credential:
             return True
         try:
-            secrets.resolve(settings.credential, self._environment)
+            await self._secrets.resolve(account.settings.credential, account.namespace)
         except FasedError:
             return False
         return True
+
+
+def _wanted(request: pb.ApplyAccountsRequest) -> dict[Key, AccountSettings]:
+    check_count("accounts", len(request.accounts))
+    wanted: dict[Key, AccountSettings] = {}
+    for each in request.accounts:
+        key = _key(each)
+        wanted[key] = checked_settings(key[0], settings_from_pb(each))
+        check_credential(request.managed_by, wanted[key].credential)
+    return wanted
 
 
 async def _apply(

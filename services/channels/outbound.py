@@ -24,7 +24,7 @@ from fased.store.database import Connection
 from fased.telemetry import metrics, tracing
 from fased.wire.messages import outbound_from_pb
 from services.channels.adapters.port import Adapter
-from services.channels.outcomes import run_events
+from services.channels.outcomes import events_about
 
 GROUP = "channels"
 SCHEMA = "channels"
@@ -77,7 +77,7 @@ class Outbound:
             ended = Ended(
                 delivery_id, outcome.state, outcome.reason, outcome.message, 0, at, record.value
             )
-            events = run_events(message, ended)
+            events = events_about(message, ended)
             await outbox.insert(conn, SCHEMA, events)
             hints |= {outbox.hint_name(SCHEMA)} if events else set()
         return hints

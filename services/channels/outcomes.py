@@ -13,15 +13,20 @@ from fased.wire.times import to_timestamp
 
 
 def events_of(ended: Ended) -> list[OutboxEvent]:
-    """What is told of a delivery that came to an end; one that failed is a dead letter as well."""
+    """What is told of a delivery that came to an end."""
     message = outbound_from_pb(message_pb2.OutboundMessage.FromString(ended.outbound))
-    events = run_events(message, ended)
+    return events_about(message, ended)
+
+
+def events_about(message: OutboundMessage, ended: Ended) -> list[OutboxEvent]:
+    """What is told of a message's delivery; one that failed is a dead letter as well."""
+    events = _run_events(message, ended)
     if ended.state is DeliveryState.FAILED:
         events.append(_dead_letter(message, ended))
     return events
 
 
-def run_events(message: OutboundMessage, ended: Ended) -> list[OutboxEvent]:
+def _run_events(message: OutboundMessage, ended: Ended) -> list[OutboxEvent]:
     """What the run hears of its result's delivery; nothing where no run made it."""
     if message.run_id is None:
         return []

@@ -6,6 +6,7 @@ The begin of each call is stored before it. Several replicas share an account's 
 
 import asyncio
 import random
+import time
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -14,8 +15,9 @@ from opentelemetry.trace import SpanKind
 from fased.core import delivery
 from fased.core.accounts import Account
 from fased.core.delivery import CallEnd, CallResult, DeliveryState
-from fased.process import Host
-from fased.store import notify, outbox, transient
+from fased.core.messages import Peer
+from fased.process import Host, wait_or_stop
+from fased.store import database, notify, outbox, transient
 from fased.store.channels import lanes, leases
 from fased.store.channels.accounts import Place
 from fased.store.channels.lanes import Ended, Lane, Send
@@ -27,6 +29,9 @@ from services.channels.settings import ChannelsSettings
 SCHEMA = "channels"
 POLL_S = 2.0
 RETRY_S = 0.5
+FLOODED_CHATS = 3
+# A longer wait is the single chats' own; the account is tried again.
+LONGEST_FLOOD_S = 60.0
 # What is under way at the end may still hear its answer; then the call is given up.
 LAST_SENDS_S = 5.0
 SENDER_LOST = CallResult(
@@ -43,6 +48,24 @@ def hint_name(place: Place) -> str:
     return f"deliveries/{'/'.join(place)}"
 
 
+class Floods:
+    """The chats that a platform asks to wait for. When it does so for several at once, what it
+    means is the account: nothing is begun then until the last of them may go on.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[Peer, float] = {}
+
+    def note(self, peer: Peer, now: float, wait_s: float) -> None:
+        """A chat is to wait; times are those of `time.monotonic()`."""
+        self._until[peer] = now + min(wait_s, LONGEST_FLOOD_S)
+
+    def wait_s(self, now: float) -> float:
+        """How long the account is to wait; 0 while no more than single chats are."""
+        self._until = {peer: until for peer, until in self._until.items() if until > now}
+        return max(self._until.values()) - now if len(self._until) >= FLOODED_CHATS else 0.0
+
+
 class Sender:
     """The sends of one account in this process."""
 
@@ -55,8 +78,11 @@ class Sender:
         self._policy = account.settings.unknown_policy
         self._line = line
         self._ttl = timedelta(seconds=settings.send_lease_s)
+        # A call that begins then ends while the chat is still ours.
+        self._begins_within_s = settings.send_lease_s - settings.send_timeout_s
         self._limit = settings.sends_per_account
         self._stirred = asyncio.Event()
+        self._floods = Floods()
         self._is_ending = False
 
     async def run(self) -> None:
@@ -65,18 +91,30 @@ class Sender:
         try:
             with self._host.hints.listen(self._stirred.set, hint_name(self._place)):
                 while not self._host.stop.is_set():
-                    for lane in await self._claim(self._limit - len(drains)):
-                        task = asyncio.create_task(self._drain(lane), name="channels-send")
-                        drains.add(task)
-                        task.add_done_callback(drains.discard)
-                        task.add_done_callback(lambda _: self._stirred.set())
-                    await self._wait(is_full=len(drains) >= self._limit)
+                    try:
+                        await self._send_more(drains)
+                    except transient.DRIVER_ERRORS as exc:
+                        # What is under way goes on: its end must be stored by who saw it.
+                        logger.warning("sends_unclaimed", **database.log_fields(exc))
+                        await wait_or_stop(self._host.stop, RETRY_S * random.uniform(0.5, 1.0))
         finally:
             self._is_ending = True
             if drains:
                 await asyncio.wait(drains, timeout=LAST_SENDS_S)
             for task in drains:
                 task.cancel()
+
+    async def _send_more(self, drains: "set[asyncio.Task[None]]") -> None:
+        """Begin with the chats that are due, then wait until more may be."""
+        if (flood_s := self._floods.wait_s(time.monotonic())) > 0:
+            await wait_or_stop(self._host.stop, flood_s)
+            return
+        for lane in await self._claim(self._limit - len(drains)):
+            task = asyncio.create_task(self._drain(lane), name="channels-send")
+            drains.add(task)
+            task.add_done_callback(drains.discard)
+            task.add_done_callback(lambda _: self._stirred.set())
+        await self._wait(is_full=len(drains) >= self._limit)
 
     async def _claim(self, limit: int) -> list[Lane]:
         if limit <= 0:
@@ -105,10 +143,11 @@ class Sender:
 
     async def _send_next(self, lane: Lane) -> bool:
         pool = self._host.database.queue
-        if self._is_ending:
+        if self._is_ending or self._floods.wait_s(time.monotonic()) > 0:
             async with pool.acquire() as conn:
                 await lanes.put_off(conn, lane)
             return False
+        began_at = time.monotonic()
         async with pool.acquire() as conn:
             send = await lanes.begin(conn, lane, self._ttl)
             if send is None:
@@ -117,9 +156,9 @@ class Sender:
             tracing.continued({"traceparent": send.traceparent}),
             tracing.tracer().start_as_current_span("deliver", kind=SpanKind.CLIENT),
         ):
-            return await self._carry_out(lane, send)
+            return await self._carry_out(lane, send, began_at + self._begins_within_s)
 
-    async def _carry_out(self, lane: Lane, send: Send) -> bool:
+    async def _carry_out(self, lane: Lane, send: Send, not_after: float) -> bool:
         deadline = delivery.deadline_of(send.created_at, send.expires_at)
         if not send.is_ours:
             result = SENDER_LOST
@@ -128,8 +167,14 @@ class Sender:
                 CallEnd.REFUSED, reason="EXPIRED", message="It could not be delivered in time."
             )
         else:
-            result = await self._line.send(send.target, send.chunk)
+            result = await self._line.send(send.target, send.chunk, not_after)
+            if result.wait is not None:
+                self._floods.note(lane.peer, time.monotonic(), result.wait.total_seconds())
         metrics.channel_sends.labels(lane.place[1], result.end).inc()
+        if result.end is CallEnd.UNKNOWN:
+            logger.warning(
+                "send_outcome_unknown", delivery=str(send.delivery_id), reason=result.reason
+            )
         step = delivery.after_call(
             send.chunk,
             result,

@@ -13,8 +13,9 @@ from fased.api.channels.v1 import channels_service_pb2_grpc
 from fased.bus.relay import run_relay
 from fased.core.accounts import Account
 from fased.process import Host, Loop, Service
+from fased.secrets import open_secrets
 from fased.store.channels import leases
-from services.channels import web_server
+from services.channels import retention, web_server
 from services.channels.accounts import AccountServicer
 from services.channels.adapters.telegram import Telegram, TelegramConnection
 from services.channels.adapters.telegram_bot import Bot
@@ -51,10 +52,13 @@ async def open_service(
     limits = httpx2.Limits(
         max_connections=MAX_HTTP_CONNECTIONS, max_keepalive_connections=MAX_HTTP_CONNECTIONS
     )
-    async with httpx2.AsyncClient(limits=limits, follow_redirects=False) as http:
+    async with (
+        httpx2.AsyncClient(limits=limits, follow_redirects=False) as http,
+        open_secrets(os.environ) as secrets,
+    ):
 
         def connect(account: Account) -> TelegramConnection:
-            bot = Bot(http, account.settings, os.environ)
+            bot = Bot(http, secrets, account.namespace, account.settings)
             return TelegramConnection(host, owner, account, bot, statuses, settings)
 
         connections = Connections(host, owner, connect, settings)
@@ -64,7 +68,7 @@ async def open_service(
 
         def register(server: grpc.aio.Server) -> None:
             channels_service_pb2_grpc.add_AccountServiceServicer_to_server(
-                AccountServicer(host, http, os.environ), server
+                AccountServicer(host, http, secrets), server
             )
             channels_service_pb2_grpc.add_DeliveryServiceServicer_to_server(
                 DeliveryServicer(host.database), server
@@ -89,7 +93,10 @@ async def open_service(
                 finally:
                     done.set()
 
-        loops: list[Loop] = [outbound.run, progress.run, poll, relay, connected]
+        async def forget() -> None:
+            await retention.run(host, settings)
+
+        loops: list[Loop] = [outbound.run, progress.run, poll, relay, connected, forget]
         if settings.webhook_listen:
             webhooks = Webhooks(host, statuses, connections.webhook_bot)
             listening = web_server.listen(settings.webhook_listen)

@@ -40,6 +40,17 @@ class ChannelsSettings(BaseSettings):
         default=16, ge=1, le=256, description="Chats of one account that are sent to at once."
     )
 
+    delivery_days: int = Field(
+        default=30,
+        ge=8,
+        description="Days that ended deliveries are kept; more than the bus keeps a message.",
+    )
+    conversation_days: int = Field(
+        default=0,
+        ge=0,
+        description="Days that a WebChat conversation is kept in which nothing happens; 0 keeps it.",
+    )
+
     # A lease that ends first would let two replicas poll, or send, at once.
 
     @field_validator("connection_lease_s")

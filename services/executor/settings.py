@@ -9,7 +9,7 @@ class Settings(SharedSettings):
     """How its worker leases and acts; `grace_s` is what its runs have to end in at a stop."""
 
     run_concurrency: int = Field(
-        default=8, ge=1, le=1000, description="Runs that one worker carries out at once."
+        default=32, ge=1, le=1000, description="Runs that one worker carries out at once."
     )
     context_tokens: int = Field(
         default=12_000, ge=500, description="Tokens that a model is shown at most, estimated."

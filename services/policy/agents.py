@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fased.api.policy.v1 import policy_service_pb2 as pb
 from fased.api.policy.v1 import policy_service_pb2_grpc
-from fased.core.agents import Agent, AgentDefinition, check_owner, checked_definition
+from fased.core.agents import Agent, AgentDefinition, checked_definition
 from fased.core.errors import Aborted, AlreadyExists, NotFound
 from fased.core.names import (
     AgentId,
@@ -18,8 +18,12 @@ from fased.core.names import (
     parse_resource_name,
     resource_name,
 )
-from fased.rpc import paging
+from fased.core.owners import check_owner, checked_owner
+from fased.rpc import owner_pages, paging
+from fased.rpc.batches import check_count
+from fased.store import database, owners
 from fased.store.database import Database
+from fased.store.owners import Owned
 from fased.store.policy import agents, requests
 from fased.wire.agents import AGENTS, agent_to_pb, definition_from_pb
 
@@ -46,7 +50,7 @@ class AgentServicer(policy_service_pb2_grpc.AgentServiceServicer):
         after = paging.decode(request.page_token, query) or [0]
         async with self._engine.connect() as conn:
             rows = await agents.list_after(conn, namespace, int(after[0]), size + 1)
-            default_model = await agents.default_model(conn, namespace)
+            default_model = await agents.model_of_namespace(conn, namespace)
         token = paging.encode([rows[size - 1][0]], query) if len(rows) > size else ""
         return pb.ListAgentsResponse(
             agents=[agent_to_pb(agent) for _, agent in rows[:size]],
@@ -111,7 +115,9 @@ class AgentServicer(policy_service_pb2_grpc.AgentServiceServicer):
         self, request: pb.ApplyAgentsRequest, context: Any
     ) -> pb.ApplyAgentsResponse:
         """Make one owner's Agents what the request says, and nothing else."""
-        namespace, owner = parse_parent(request.parent), request.managed_by
+        namespace, owner = parse_parent(request.parent), checked_owner(request.managed_by)
+        check_count("agents", len(request.agents))
+        claimed = Owned.AGENTS, namespace, owner
         wanted = {
             AgentId(parse_resource_name(each.name, AGENTS)[1]): checked_definition(
                 definition_from_pb(each)
@@ -120,6 +126,8 @@ class AgentServicer(policy_service_pb2_grpc.AgentServiceServicer):
         }
         changed, removed = [], []
         async with self._engine.begin() as conn:
+            driver = await database.driver(conn)
+            await owners.claim(driver, *claimed, request.generation)
             for old in await agents.owned_by(conn, namespace, owner):
                 if old.id not in wanted:
                     await agents.remove(conn, namespace, old.id)
@@ -129,7 +137,18 @@ class AgentServicer(policy_service_pb2_grpc.AgentServiceServicer):
                     changed.append(agent_id)
             if request.set_default_model:
                 await agents.set_default_model(conn, namespace, request.default_model, owner)
+            if not wanted and not request.set_default_model:
+                await owners.forget(driver, *claimed)
         return pb.ApplyAgentsResponse(changed=changed, removed=removed)
+
+    async def ListAgentOwners(
+        self, request: pb.ListAgentOwnersRequest, context: Any
+    ) -> pb.ListAgentOwnersResponse:
+        """Who defines Agents from elsewhere."""
+        async with self._engine.begin() as conn:
+            driver = await database.driver(conn)
+            found, token = await owner_pages.read(driver, Owned.AGENTS, request)
+        return pb.ListAgentOwnersResponse(owners=found, next_page_token=token)
 
 
 async def _apply(
@@ -140,6 +159,9 @@ async def _apply(
     owner: str,
 ) -> bool:
     agent = await agents.get(conn, namespace, agent_id, lock=True)
+    if definition.is_default:
+        for other in await agents.defaults_but(conn, namespace, agent_id):
+            check_owner("the default Agent", other.id, other.managed_by, owner)
     if agent is None:
         await agents.create(conn, Agent(namespace, agent_id, definition, managed_by=owner))
     else:

@@ -10,6 +10,7 @@ from fased.process import Host, Service
 from services.policy.agents import AgentServicer
 from services.policy.decisions import PolicyServicer
 from services.policy.first import make_first
+from services.policy.model_providers import ModelProviderServicer
 from services.policy.settings import FirstSettings
 from services.policy.tokens import TokenServicer
 
@@ -26,6 +27,9 @@ async def open_service(host: Host, settings: FirstSettings | None = None) -> Asy
         )
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
             PolicyServicer(host.database), server
+        )
+        policy_service_pb2_grpc.add_ModelProviderServiceServicer_to_server(
+            ModelProviderServicer(host.database), server
         )
         policy_service_pb2_grpc.add_TokenServiceServicer_to_server(
             TokenServicer(host.database), server

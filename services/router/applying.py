@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fased.core.agents import check_owner
 from fased.core.errors import InvalidArgument
 from fased.core.names import Namespace
-from fased.store import codec
+from fased.core.owners import check_owner, checked_owner, is_resource
+from fased.rpc.batches import check_count
+from fased.store import codec, database, owners
+from fased.store.owners import Owned
 from fased.store.router import bindings
 from fased.store.router.bindings import Routing, Settings, StoredBinding
 
@@ -24,15 +26,21 @@ class Wanted:
     owner: str
     bindings: tuple[StoredBinding, ...]
     settings: Settings | None
+    generation: int = 0
 
 
 async def apply(conn: AsyncConnection, namespace: Namespace, wanted: Wanted) -> int:
     """Make it stand; gives the version, a new one when anything changed.
 
     Raises InvalidArgument without an owner or for an id named twice, FailedPrecondition for what
-    another owner has.
+    another owner has, Aborted for an older generation.
     """
     _check(wanted)
+    driver = await database.driver(conn)
+    claimed = Owned.ROUTING, namespace, wanted.owner
+    await owners.claim(driver, *claimed, wanted.generation)
+    if not wanted.bindings and wanted.settings is None:
+        await owners.forget(driver, *claimed)
     version = await bindings.lock(conn, namespace)
     routes = await bindings.read(conn, namespace)
     gone = _gone(routes, wanted)
@@ -50,12 +58,8 @@ async def apply(conn: AsyncConnection, namespace: Namespace, wanted: Wanted) -> 
 
 
 def _check(wanted: Wanted) -> None:
-    if not wanted.owner:
-        raise InvalidArgument(
-            "managed_by names the owner, as in file:PATH",
-            reason="INVALID_OWNER",
-            metadata={"field": "managed_by"},
-        )
+    checked_owner(wanted.owner)
+    check_count("bindings", len(wanted.bindings))
     uses = Counter(stored.binding.id for stored in wanted.bindings)
     if twice := [one for one, count in uses.items() if count > 1]:
         raise InvalidArgument(
@@ -75,10 +79,20 @@ def _gone(routes: Routing, wanted: Wanted) -> list[str]:
         if stored.managed_by == wanted.owner:
             if binding.id not in ids:
                 gone.append(binding.id)
-        elif binding.id in ids or binding.selectors in selectors:
+        elif binding.id in ids or (
+            binding.selectors in selectors and not _may_compete(stored.managed_by, wanted.owner)
+        ):
             check_owner("binding", binding.id, stored.managed_by, wanted.owner)
             gone.append(binding.id)
     return gone
+
+
+def _may_compete(one: str, other: str) -> bool:
+    """Whether two owners may ask for the same messages.
+
+    Resources may, since nothing keeps them from being written: their order and age decide.
+    """
+    return is_resource(one) and is_resource(other)
 
 
 def _stands(known: dict[str, StoredBinding], stored: StoredBinding) -> bool:

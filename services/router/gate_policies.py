@@ -6,7 +6,6 @@ from typing import Any
 
 from fased.api.router.v1 import pairing_pb2, router_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2 as pb
-from fased.core.agents import check_owner
 from fased.core.errors import InvalidArgument
 from fased.core.gate import GatePolicy, checked_account, checked_policy
 from fased.core.names import (
@@ -17,7 +16,12 @@ from fased.core.names import (
     parse_parent,
     parse_resource_name,
 )
+from fased.core.owners import check_owner, checked_owner
+from fased.rpc import owner_pages
+from fased.rpc.batches import check_count
+from fased.store import owners
 from fased.store.database import Connection, Database
+from fased.store.owners import Owned
 from fased.store.router import gate as gates
 from fased.store.router.gate import StoredGate
 from fased.wire.gates import GATE_FIELDS, GATES, gate_to_pb, policy_from_pb
@@ -66,17 +70,23 @@ class GateServicer(router_service_pb2_grpc.GateServiceServicer):
         self, request: pb.ApplyGatesRequest, context: Any
     ) -> pb.ApplyGatesResponse:
         """Make one owner's gates what the request says."""
-        namespace, owner = parse_parent(request.parent), request.managed_by
-        if not owner:
-            raise InvalidArgument(
-                "managed_by names the owner, as in file:NAME",
-                reason="INVALID_OWNER",
-                metadata={"field": "managed_by"},
-            )
+        namespace, owner = parse_parent(request.parent), checked_owner(request.managed_by)
+        check_count("gates", len(request.gates))
         wanted = _wanted(request.gates)
         async with self._pool.acquire() as conn, conn.transaction():
+            await owners.claim(conn, Owned.GATES, namespace, owner, request.generation)
             await _apply(conn, namespace, owner, wanted)
+            if not wanted:
+                await owners.forget(conn, Owned.GATES, namespace, owner)
         return pb.ApplyGatesResponse()
+
+    async def ListGateOwners(
+        self, request: pb.ListGateOwnersRequest, context: Any
+    ) -> pb.ListGateOwnersResponse:
+        """Who defines gates from elsewhere."""
+        async with self._pool.acquire() as conn:
+            found, token = await owner_pages.read(conn, Owned.GATES, request)
+        return pb.ListGateOwnersResponse(owners=found, next_page_token=token)
 
 
 async def _apply(conn: Connection, namespace: Namespace, owner: str, wanted: _Accounts) -> None:

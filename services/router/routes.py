@@ -11,8 +11,7 @@ from fased.api.router.v1 import binding_pb2, router_service_pb2_grpc
 from fased.api.router.v1 import router_service_pb2 as pb
 from fased.api.types.v1 import finding_pb2
 from fased.core import route_explain, route_lint, routing
-from fased.core.agents import check_owner
-from fased.core.bindings import Binding
+from fased.core.bindings import Binding, resource_position
 from fased.core.errors import Aborted, InvalidArgument, NotFound
 from fased.core.findings import Finding
 from fased.core.names import (
@@ -22,8 +21,11 @@ from fased.core.names import (
     parse_parent,
     parse_resource_name,
 )
+from fased.core.owners import check_owner, is_resource
+from fased.rpc import owner_pages
 from fased.store import database
 from fased.store.database import Database
+from fased.store.owners import Owned
 from fased.store.router import bindings, effects
 from fased.store.router.bindings import Routing, Settings, StoredBinding
 from fased.wire.findings import finding_to_pb
@@ -32,11 +34,13 @@ from fased.wire.routes import (
     binding_from_pb,
     binding_to_pb,
     candidate_to_pb,
+    check_to_pb,
     decision_to_pb,
     options_from_pb,
     route_input_from_pb,
     session_policy_from_pb,
 )
+from fased.wire.times import from_timestamp
 from services.router import applying
 from services.router.tables import RoutingTables
 
@@ -128,7 +132,34 @@ class RouteServicer(router_service_pb2_grpc.RouteServiceServicer):
         wanted = _wanted(request)
         async with self._engine.begin() as conn:
             version = await applying.apply(conn, namespace, wanted)
-        return pb.ApplyRoutingResponse(version=version, lint=await self._lint(namespace))
+        # There are many resources, each with an apply of its own: CheckBindings tells of them all.
+        lint = [] if is_resource(wanted.owner) else await self._lint(namespace)
+        return pb.ApplyRoutingResponse(version=version, lint=lint)
+
+    async def ListRoutingOwners(
+        self, request: pb.ListRoutingOwnersRequest, context: Any
+    ) -> pb.ListRoutingOwnersResponse:
+        """Who defines routing rules from elsewhere."""
+        async with self._engine.begin() as conn:
+            driver = await database.driver(conn)
+            found, token = await owner_pages.read(driver, Owned.ROUTING, request)
+        return pb.ListRoutingOwnersResponse(owners=found, next_page_token=token)
+
+    async def CheckBindings(
+        self, request: pb.CheckBindingsRequest, context: Any
+    ) -> pb.CheckBindingsResponse:
+        """What each of a namespace's bindings does among the others."""
+        namespace = parse_parent(request.parent)
+        table, _ = await self._tables.read(namespace)
+        async with self._engine.connect() as conn:
+            routes = await bindings.read(conn, namespace)
+        owned_by = {each.binding.id: each.managed_by for each in routes.bindings}
+        return pb.CheckBindingsResponse(
+            checks=[
+                check_to_pb(namespace, check, owned_by.get(check.binding.id, ""))
+                for check in route_lint.check_bindings(table)
+            ]
+        )
 
     async def _lint(self, namespace: Namespace) -> list[finding_pb2.Finding]:
         table, _ = await self._tables.read(namespace)
@@ -159,13 +190,22 @@ def _wanted(request: pb.ApplyRoutingRequest) -> applying.Wanted:
     return applying.Wanted(
         owner,
         tuple(
-            StoredBinding(
-                binding_from_pb(each, parse_resource_name(each.name, BINDINGS)[1], place), owner
-            )
+            StoredBinding(_owned(each, place, owner), owner)
             for place, each in enumerate(request.bindings)
         ),
         settings,
+        request.generation,
     )
+
+
+def _owned(binding: binding_pb2.Binding, place: int, owner: str) -> Binding:
+    """A binding at its owner's place: a file's by the file's order, a resource's by its own."""
+    binding_id = parse_resource_name(binding.name, BINDINGS)[1]
+    if not is_resource(owner):
+        return binding_from_pb(binding, binding_id, place)
+    made_at = from_timestamp(binding, "create_time")
+    position = resource_position(binding.order)
+    return _checked(binding_from_pb(binding, binding_id, position, made_at))
 
 
 def _existing(routes: Routing, binding_id: str) -> StoredBinding:
@@ -210,7 +250,7 @@ def _created(namespace: Namespace, stored: StoredBinding, version: int) -> pb.Cr
 
 
 def _binding_to_pb(namespace: Namespace, stored: StoredBinding) -> binding_pb2.Binding:
-    return binding_to_pb(namespace, stored.binding, stored.managed_by, stored.created_at)
+    return binding_to_pb(namespace, stored.binding, stored.managed_by)
 
 
 def _findings(findings: Iterable[Finding]) -> list[finding_pb2.Finding]:

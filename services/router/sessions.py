@@ -52,6 +52,16 @@ class SessionServicer(router_service_pb2_grpc.SessionServiceServicer):
             sessions=[session_to_pb(each) for each in found[:size]], next_page_token=token
         )
 
+    async def CountSessions(
+        self, request: pb.CountSessionsRequest, context: Any
+    ) -> pb.CountSessionsResponse:
+        """How many sessions each Agent has."""
+        async with self._pool.acquire() as conn:
+            counts = await sessions.counts(conn, parse_parent(request.parent))
+        return pb.CountSessionsResponse(
+            counts={str(agent): count for agent, count in counts.items()}
+        )
+
     async def GetSession(
         self, request: pb.GetSessionRequest, context: Any
     ) -> pb.GetSessionResponse:

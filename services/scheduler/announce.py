@@ -5,7 +5,9 @@ keys; what is said is `core/answers.py`.
 import hashlib
 import uuid
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+
+from prometheus_client import Counter
 
 from fased.api.types.v1 import message_pb2
 from fased.bus import topics
@@ -13,7 +15,7 @@ from fased.core import answers, firing
 from fased.core.events import OutboxEvent
 from fased.core.messages import OutboundMessage, bus_key
 from fased.core.names import Namespace, RunId
-from fased.core.runs import EndedRun, RunBody
+from fased.core.runs import EndedRun, Outcome, RunBody, RunClass
 from fased.core.tasks import Task
 from fased.telemetry import metrics
 from fased.wire.messages import outbound_to_pb
@@ -31,7 +33,7 @@ def announce(run: EndedRun) -> Sequence[OutboxEvent]:
     It is counted here, inside its transaction: one that is tried again counts again. The epoch is
     part of the ids, since a run that is retried ends, and answers, again.
     """
-    metrics.runs_ended.labels(run.run_class.name.lower(), run.outcome).inc()
+    _counter(run.run_class, run.outcome).inc()
     events = [_ended(run)]
     if run.body.target is None:
         return events
@@ -52,6 +54,11 @@ def disabled(task: Task, why: str) -> Sequence[OutboxEvent]:
     text = firing.disabled_sentence(task, why)
     message = answers.told_of_task(task, _id(f"task:{task.id}:{task.generation}:disabled"), text)
     return [] if message is None else [_outbound(message, {})]
+
+
+@cache
+def _counter(run_class: RunClass, outcome: Outcome) -> Counter:
+    return metrics.runs_ended.labels(run_class.name.lower(), outcome)
 
 
 def _ended(run: EndedRun) -> OutboxEvent:

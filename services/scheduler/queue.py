@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,9 +19,9 @@ from fased.core import queue_limits
 from fased.core.errors import InvalidArgument
 from fased.core.events import OutboxEvent
 from fased.core.names import RunId, parse_namespace
-from fased.core.queue import Enqueued, EnqueueItem, HeldRun, LeasedRun, WriteResult
+from fased.core.queue import Checkpoint, Enqueued, EnqueueItem, HeldRun, LeasedRun, WriteResult
 from fased.process import Host
-from fased.store import notify, outbox, tasks
+from fased.store import notify, outbox
 from fased.store.queue import checkpoints, claim, delay, enqueue, finish, park, workers
 from fased.wire import queue as wire
 from fased.wire.run_views import checkpoint_to_pb
@@ -76,10 +76,10 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         with self._hints.listen(stirred.set, hints.RUNS_READY):
             while True:
                 stirred.clear()
-                runs, now = await self._claim(worker_id, request)
+                runs = await self._claim(worker_id, request)
                 left_s = ends_at - time.monotonic()
                 if runs or left_s <= 0 or self._stop.is_set():
-                    return pb.LeaseRunsResponse(runs=[wire.leased_to_pb(run, now) for run in runs])
+                    return pb.LeaseRunsResponse(runs=map(wire.leased_to_pb, runs))
                 poll_s = POLL_S * random.uniform(0.8, 1.2)
                 await notify.wait_any(min(left_s, poll_s), stirred, self._stop)
 
@@ -100,27 +100,24 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 hints.runs_changed(self._hints)
         return pb.HeartbeatResponse(cancel_run_ids=told.cancel_run_ids)
 
-    async def PutCheckpoint(
-        self, request: pb.PutCheckpointRequest, context: Any
-    ) -> pb.PutCheckpointResponse:
-        """Store what a step left; the first write stands."""
-        step, value_json = request.checkpoint.step, request.checkpoint.value_json
-        queue_limits.check_checkpoint(step, value_json)
-        run_id = RunId(request.run_id)
+    async def PutCheckpoints(
+        self, request: pb.PutCheckpointsRequest, context: Any
+    ) -> pb.PutCheckpointsResponse:
+        """Store what steps left; of each the first write stands."""
+        queue_limits.check_batch(len(request.steps))
+        steps = [wire.step_from_pb(each) for each in request.steps]
+        for step in steps:
+            queue_limits.check_checkpoint(step.step, step.value_json)
         async with pooled(self._pool) as conn:
             try:
-                stored = await checkpoints.put(conn, run_id, request.epoch, step, value_json)
+                stored = await checkpoints.put(conn, steps)
             except (asyncpg.DataError, asyncpg.StatementTooComplexError) as exc:
                 raise InvalidArgument(
                     "a checkpoint's value is JSON",
                     reason="INVALID_CHECKPOINT",
                     metadata={"field": "checkpoint.value_json"},
                 ) from exc
-        if stored is None:
-            return pb.PutCheckpointResponse(result=pb.WRITE_RESULT_STALE)
-        return pb.PutCheckpointResponse(
-            result=pb.WRITE_RESULT_WRITTEN, checkpoint=checkpoint_to_pb(stored)
-        )
+        return pb.PutCheckpointsResponse(results=map(_checkpoint_result, stored))
 
     async def CompleteRuns(
         self, request: pb.CompleteRunsRequest, context: Any
@@ -185,13 +182,10 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             hints.runs_changed(self._hints)
         return pb.ReleaseRunsResponse(results=map(wire.write_result_to_pb, results))
 
-    async def _claim(
-        self, worker_id: UUID, request: pb.LeaseRunsRequest
-    ) -> tuple[list[LeasedRun], datetime]:
-        """Runs now leased, and the queue's time."""
+    async def _claim(self, worker_id: UUID, request: pb.LeaseRunsRequest) -> list[LeasedRun]:
         max_runs = min(max(request.max_runs, 0), MAX_CLAIM)
         async with pooled(self._pool) as conn:
-            runs = await claim.claim(
+            return await claim.claim(
                 conn,
                 worker_id,
                 max_runs,
@@ -199,8 +193,12 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 _lease_for(request),
                 request.providers,
             )
-            now = await tasks.database_now(conn) if runs else datetime.now(UTC)
-        return runs, now
+
+
+def _checkpoint_result(stored: Checkpoint | None) -> pb.CheckpointResult:
+    if stored is None:
+        return pb.CheckpointResult(result=pb.WRITE_RESULT_STALE)
+    return pb.CheckpointResult(result=pb.WRITE_RESULT_WRITTEN, checkpoint=checkpoint_to_pb(stored))
 
 
 def _notices(items: Sequence[EnqueueItem], answers: Sequence[Enqueued]) -> list[OutboxEvent]:

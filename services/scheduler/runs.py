@@ -21,7 +21,7 @@ from fased.process import Host
 from fased.rpc import paging
 from fased.store import answers, run_deliveries, tasks
 from fased.store.database import Connection
-from fased.store.queue import cancel, checkpoints, history, recover, retry
+from fased.store.queue import cancel, checkpoints, history, recover, retry, workers
 from fased.wire.run_views import RUNS, run_to_pb
 from fased.wire.times import to_timestamp
 from services.scheduler import hints
@@ -117,6 +117,7 @@ class RunServicer(scheduler_service_pb2_grpc.RunServiceServicer):
         async with transaction(self._pool) as conn:
             status = await history.queue_status(conn, namespace)
             active, next_at = await tasks.figures(conn, namespace)
+            providers = await workers.live_providers(conn)
         return pb.GetQueueStatusResponse(
             queued=status.queued,
             running=status.running,
@@ -126,6 +127,7 @@ class RunServicer(scheduler_service_pb2_grpc.RunServiceServicer):
             oldest_ready_age_s=status.oldest_ready_age_s,
             active_tasks=active,
             next_slot_time=to_timestamp(next_at),
+            usable_providers=providers,
         )
 
     async def _change(

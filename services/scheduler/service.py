@@ -8,7 +8,7 @@ import structlog
 
 from fased.api.scheduler.v1 import queue_service_pb2_grpc, scheduler_service_pb2_grpc
 from fased.bus import topics
-from fased.bus.consumer import run_consumer
+from fased.bus.consumer import Limits, run_consumer
 from fased.bus.relay import run_relay
 from fased.process import Host, Service
 from fased.store.queue import partitions, recover
@@ -21,6 +21,9 @@ from services.scheduler.queue import QueueServicer
 from services.scheduler.runs import RunServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.tasks import TaskServicer
+
+# Receipts are noted for people: many at once are as good as one by one.
+REST_S = 0.2
 
 logger = structlog.get_logger(__name__)
 
@@ -42,7 +45,12 @@ async def open_service(host: Host, settings: SchedulerSettings) -> AsyncIterator
 
     async def follow_deliveries() -> None:
         await run_consumer(
-            host.bus, events.GROUP, [topics.RUN_EVENTS], deliveries.apply, stop=host.stop
+            host.bus,
+            events.GROUP,
+            [topics.RUN_EVENTS],
+            deliveries.apply,
+            stop=host.stop,
+            limits=Limits(rest_s=REST_S),
         )
 
     async def relay() -> None:

@@ -14,7 +14,6 @@ from fased.api.router.v1 import router_service_pb2_grpc
 from fased.api.scheduler.v1 import run_pb2, scheduler_service_pb2_grpc, task_pb2
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.core import firing, schedule, task_edits
-from fased.core.agents import check_owner
 from fased.core.errors import InvalidArgument
 from fased.core.findings import Finding
 from fased.core.names import (
@@ -26,21 +25,24 @@ from fased.core.names import (
     parse_resource_name,
     resource_name,
 )
+from fased.core.owners import check_owner
 from fased.core.queue import EnqueueItem
 from fased.core.runs import NewRun, RunClass, Trigger
 from fased.core.tasks import Task, TaskState
 from fased.process import Host
-from fased.rpc import paging
+from fased.rpc import owner_pages, paging
 from fased.store import answers, tasks
 from fased.store.database import Connection
+from fased.store.owners import Owned
 from fased.store.queue import cancel, enqueue, history, workers
 from fased.wire.findings import finding_from_pb
 from fased.wire.messages import target_from_pb
 from fased.wire.run_views import run_to_pb
-from fased.wire.tasks import TASKS, definition_from_pb, task_from_pb, task_to_pb, trigger_from_pb
+from fased.wire.tasks import TASKS, task_from_pb, task_to_pb, trigger_from_pb
 from fased.wire.times import from_timestamp, to_timestamp
-from services.scheduler import hints, zone_data
+from services.scheduler import applying, hints
 from services.scheduler.announce import announce
+from services.scheduler.applying import drafted
 from services.scheduler.connections import transaction
 
 DEFAULT_PREVIEW = 5
@@ -70,7 +72,9 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
             providers = await workers.live_providers(conn)
         if known is not None:
             return pb.CreateTaskResponse(task=task_to_pb(known))
-        task = task_edits.checked_new(_draft(request.task, namespace), now)
+        task = task_edits.checked_new(
+            drafted(request.task, namespace, TaskId(str(uuid.uuid4()))), now
+        )
         task = task_edits.after_preflight(task, await self._preflight(task, providers), now)
         async with transaction(self._pool) as conn:
             await tasks.insert(conn, task, request_id)
@@ -110,10 +114,35 @@ class TaskServicer(scheduler_service_pb2_grpc.TaskServiceServicer):
         async def remove(conn: Connection, task: Task) -> None:
             check_owner("Task", task.name, task.managed_by, "")
             await tasks.remove(conn, task)
-            await cancel.cancel_task(conn, task.namespace, task.id, announce)
+            await cancel.cancel_tasks(conn, task.namespace, [task.id], announce)
 
         edited = await self._edit(request.name, remove, request.request_id)
         return pb.DeleteTaskResponse(task=task_to_pb(edited))
+
+    async def ApplyTasks(
+        self, request: pb.ApplyTasksRequest, context: Any
+    ) -> pb.ApplyTasksResponse:
+        """Make one owner's tasks what the request says, and no others."""
+        response = await applying.apply(self._pool, request, self._preflight)
+        self._hints.send(hints.TASKS_DUE)
+        hints.runs_changed(self._hints)
+        return response
+
+    async def ListTaskOwners(
+        self, request: pb.ListTaskOwnersRequest, context: Any
+    ) -> pb.ListTaskOwnersResponse:
+        """Who defines tasks from elsewhere."""
+        async with transaction(self._pool) as conn:
+            found, token = await owner_pages.read(conn, Owned.TASKS, request)
+        return pb.ListTaskOwnersResponse(owners=found, next_page_token=token)
+
+    async def CountTasks(
+        self, request: pb.CountTasksRequest, context: Any
+    ) -> pb.CountTasksResponse:
+        """How many tasks each Agent has."""
+        async with transaction(self._pool) as conn:
+            counts = await tasks.counts(conn, parse_parent(request.parent))
+        return pb.CountTasksResponse(counts={str(agent): count for agent, count in counts.items()})
 
     async def PauseTask(self, request: pb.PauseTaskRequest, context: Any) -> pb.PauseTaskResponse:
         """Stop a task from firing; its live runs go on."""
@@ -247,26 +276,6 @@ async def _requested(conn: Connection, namespace: Namespace, request_id: str) ->
 
 async def _kept(conn: Connection, task: Task) -> Task:
     return await tasks.get(conn, task.namespace, task.id) or task
-
-
-def _draft(task: task_pb2.Task, namespace: Namespace) -> Task:
-    """What the message defines, under a new id; what only the service says is dropped."""
-    drafted = definition_from_pb(task, namespace, TaskId(str(uuid.uuid4())))
-    return replace(
-        drafted,
-        state=TaskState.ACTIVE,
-        reason="",
-        message="",
-        setup_target="",
-        failures_in_row=0,
-        generation=1,
-        managed_by="",
-        zone_data=zone_data.version(),
-        next_at=None,
-        last_slot=None,
-        last_outcome="",
-        last_run_id=None,
-    )
 
 
 def _manual_run(task: Task, request: pb.RunTaskRequest, session_id: SessionId) -> NewRun:

@@ -22,7 +22,7 @@ def lease(run_id: int, *, taken_at_s: float = 0.0) -> Lease:
         Trigger.MESSAGE,
     )
     run = LeasedRun(
-        RunId(run_id), Namespace("one"), 1, RunClass.MESSAGE, body, None, 0, 0, DEADLINE
+        RunId(run_id), Namespace("one"), 1, RunClass.MESSAGE, body, None, 0, 0, DEADLINE, DEADLINE
     )
     return Lease(run, timedelta(minutes=10), taken_at_s)
 

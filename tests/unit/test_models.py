@@ -1,5 +1,6 @@
 """Which models an environment sets up, which one a run uses, and what a failed call means."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,17 @@ from fased.core.model_failures import (
     trimmed_detail,
     unreachable,
 )
-from fased.core.models import ModelChoice, Provider, catalogue_of, choose_model, ollama_url
+from fased.core.model_providers import ModelProvider, ProviderDefinition
+from fased.core.models import (
+    ModelChoice,
+    Provider,
+    catalogue_of,
+    choose_model,
+    ollama_url,
+    provider_of,
+    with_providers,
+)
+from fased.core.names import Namespace
 from fased.core.runs import FailureClass
 
 OPENAI = {"OPENAI_API_KEY": "sk-secret"}
@@ -32,6 +43,37 @@ CHOICE = ModelChoice(
 def chosen(environment: dict[str, str], ref: str = "", ollama: tuple[str, ...] = ()) -> str:
     choice = choose_model(catalogue_of(environment, ollama_models=ollama), ref, "main")
     return choice.ref if isinstance(choice, ModelChoice) else choice.reason
+
+
+OWN = ModelProvider(
+    Namespace("team"),
+    "openai",
+    ProviderDefinition(base_url="http://models.svc/v1", credential="secret:models/key"),
+)
+
+
+def test_a_namespaces_provider_goes_before_the_workers_of_its_id() -> None:
+    worker = catalogue_of({**OPENAI, **CUSTOM})
+    own = with_providers(worker, [provider_of(OWN)])
+    choice = choose_model(own, "openai/gpt-x", "main")
+    assert isinstance(choice, ModelChoice)
+    assert (choice.provider.base_url, choice.provider.key_ref, choice.provider.namespace) == (
+        "http://models.svc/v1",
+        "secret:models/key",
+        "team",
+    )
+    assert sorted(own.provider_ids) == sorted(worker.provider_ids)
+    assert with_providers(worker, []) == worker
+
+
+def test_a_provider_without_an_address_is_openais_and_without_a_credential_sends_none() -> None:
+    provider = provider_of(replace(OWN, definition=ProviderDefinition()))
+    assert (provider.base_url, provider.key_ref) == ("https://api.openai.com/v1", "")
+
+
+def test_a_refusal_of_a_namespaces_credential_names_its_provider() -> None:
+    failure = refused_call(ModelChoice(provider_of(OWN), "m"), 401, "", "", None)
+    assert "ModelProvider openai" in failure.message
 
 
 def test_an_empty_environment_names_what_to_set_and_what_works_without() -> None:

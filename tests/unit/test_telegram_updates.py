@@ -65,6 +65,7 @@ def test_a_private_message_arrives_from_its_person() -> None:
         mentions=(),
         mentions_bot=False,
         replies_to_bot=False,
+        is_in_own_topic=False,
         is_from_bot=False,
     )
 
@@ -94,6 +95,15 @@ def test_a_forum_topic_is_a_thread_and_its_first_message_no_reply() -> None:
     message = arrived(chat=FORUM, message_thread_id=9, is_topic_message=True, reply_to_message=root)
     assert message.thread == Thread(ThreadKind.TOPIC, "9")
     assert message.reply_to is None
+
+
+@pytest.mark.parametrize(("maker", "is_own"), [(BOT_USER, True), (ANN, False)])
+def test_a_topic_that_the_bot_made_is_its_own(maker: dict[str, Any], is_own: bool) -> None:
+    root = {"message_id": 9, "chat": FORUM, "forum_topic_created": {"name": "x"}, "from": maker}
+    message = arrived(chat=FORUM, message_thread_id=9, is_topic_message=True, reply_to_message=root)
+    event = inbound_event(message, Namespace("default"), AccountId("default"), message.sent_at)
+    assert event.thread_is_mine == is_own
+    assert not message.replies_to_bot
 
 
 def test_a_tree_of_answers_outside_a_forum_is_no_thread() -> None:

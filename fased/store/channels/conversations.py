@@ -5,6 +5,7 @@ Who changes a conversation holds its row (`lock`) first: sequences have no gap a
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -149,6 +150,27 @@ async def find_message(
         message_id,
     )
     return None if row is None else _event(row)
+
+
+class Post(NamedTuple):
+    """Which post."""
+
+    namespace: Namespace
+    conversation_id: UUID
+    message_id: str
+
+
+async def queued_posts(conn: Connection, asked: Sequence[Post]) -> list[Post]:
+    """Those of the posts that nobody has taken up yet, by the posts' primary key."""
+    rows = await conn.fetch(
+        """SELECT p.namespace, p.conversation_id, p.message_id
+             FROM unnest($1::text[], $2::uuid[], $3::text[])
+                  AS a(namespace, conversation_id, message_id)
+             JOIN channels.post p USING (namespace, conversation_id, message_id)
+            WHERE p.state = 'queued'""",
+        *(list(column) for column in zip(*asked, strict=True)),
+    )
+    return [Post(*row) for row in rows]
 
 
 async def post_state(

@@ -73,7 +73,7 @@ async def claim(
                 AND next_at <= public.fased_now()
               ORDER BY next_at LIMIT $5 FOR UPDATE SKIP LOCKED)
            UPDATE channels.delivery_lane l
-              SET owner = $4, generation = l.generation + 1,
+              SET owner = $4, generation = nextval('channels.lane_generation'),
                   next_at = public.fased_now() + $6::interval
              FROM due
             WHERE l.namespace = $1 AND l.channel = $2 AND l.account_id = $3

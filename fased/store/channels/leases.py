@@ -4,6 +4,7 @@ caller owns the transaction.
 The database's clock alone decides who holds a lease.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -78,9 +79,25 @@ async def end_all(conn: Connection) -> None:
         """WITH l AS (UPDATE channels.connection_lease
                          SET owner = '', expires_at = public.fased_now() WHERE owner <> '')
            UPDATE channels.delivery_lane
-              SET owner = '', generation = generation + 1, next_at = public.fased_now()
+              SET owner = '', generation = nextval('channels.lane_generation'),
+                  next_at = public.fased_now()
             WHERE owner <> ''""",
     )
+
+
+async def first_ids(conn: Connection, place: Place, ids: Sequence[str]) -> dict[str, str]:
+    """The ids that chats had before they got these ones, of those that had another.
+
+    By index migrated_chat_new.
+    """
+    rows = await conn.fetch(
+        """SELECT new_id, old_id FROM channels.migrated_chat
+            WHERE namespace = $1 AND channel = $2 AND account_id = $3
+              AND new_id = ANY($4::text[])""",
+        *place,
+        list(ids),
+    )
+    return {row["new_id"]: row["old_id"] for row in rows}
 
 
 async def note_migration(

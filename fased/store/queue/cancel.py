@@ -1,6 +1,6 @@
 """Cancel: ends what no worker holds, asks the worker of what is held. Decided under row locks."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from fased.core.errors import FailedPrecondition, NotFound
@@ -12,10 +12,12 @@ from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection, LanesGrew
 
 _ONE = "SELECT id FROM scheduler.run WHERE id = $1 AND namespace = $2"
-_OF_TASK = "SELECT id FROM scheduler.run WHERE namespace = $1 AND task_id = $2"
+_OF_TASKS = "SELECT id FROM scheduler.run WHERE namespace = $1 AND task_id = ANY($2::uuid[])"
+
+_OF_SESSION = history.OF_SESSION.format(lane_id=history.LANE_ID.format("$3"))
 
 _STATES = """
-SELECT id, namespace, lane, state, epoch FROM scheduler.run
+SELECT id, lane_key, state, epoch FROM scheduler.run
 WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -47,19 +49,19 @@ async def cancel_session(
     conn: Connection, namespace: Namespace, session_key: SessionKey, announce: Announce
 ) -> int:
     """Cancel the live runs of a session; answers with how many ended or were asked to stop."""
+    lane = history.session_lane_key(namespace, session_key)
     ended, flagged = await _cancel(
-        conn, lambda: _ids(conn, history.OF_SESSION, namespace, session_key), announce
+        conn, lambda: _ids(conn, _OF_SESSION, namespace, session_key, lane), announce
     )
     return len(ended) + len(flagged)
 
 
-async def cancel_task(
-    conn: Connection, namespace: Namespace, task_id: TaskId, announce: Announce
+async def cancel_tasks(
+    conn: Connection, namespace: Namespace, task_ids: Sequence[TaskId], announce: Announce
 ) -> int:
-    """Cancel the live runs of a task; answers with how many ended or were asked to stop."""
-    ended, flagged = await _cancel(
-        conn, lambda: _ids(conn, _OF_TASK, namespace, UUID(task_id)), announce
-    )
+    """Cancel the live runs of tasks; answers with how many ended or were asked to stop."""
+    ids = [UUID(task_id) for task_id in task_ids]
+    ended, flagged = await _cancel(conn, lambda: _ids(conn, _OF_TASKS, namespace, ids), announce)
     return len(ended) + len(flagged)
 
 
@@ -86,7 +88,7 @@ async def _cancel(conn: Connection, read: Read, announce: Announce) -> tuple[set
             return set(), set()
         held = await lanes.lock_families(conn, run_ids)
         found = await conn.fetch(_STATES, await read())
-        if not held.keys() >= {(row["namespace"], row["lane"]) for row in found}:
+        if not held.keys() >= {row["lane_key"] for row in found}:
             raise LanesGrew
         flagged = {row["id"] for row in found if row["state"] == LiveState.LEASED}
         if flagged:

@@ -3,20 +3,33 @@
 from collections.abc import Sequence
 
 from fased.core.names import Namespace, RunId
-from fased.core.queue import Checkpoint
+from fased.core.queue import Checkpoint, FinishedStep
 from fased.store.queue import rows
 from fased.store.queue.lanes import Connection
 
-# The row lock makes the epoch decide: a recovery that is under way waits, or has happened.
-_HELD = "SELECT 1 FROM scheduler.run WHERE id = $1 AND epoch = $2 FOR NO KEY UPDATE"
-
+# The row locks make the epochs decide: a recovery that is under way waits, or has happened.
 _PUT = """
-INSERT INTO scheduler.checkpoint (run_id, step, value) VALUES ($1, $2, $3)
-ON CONFLICT (run_id, step) DO NOTHING
-RETURNING step, value, created_at
+WITH asked AS (
+  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::json[]) WITH ORDINALITY
+  AS a(run_id, epoch, step, value, place)
+), held AS MATERIALIZED (
+  SELECT r.id, a.step, a.value, a.place
+  FROM scheduler.run r JOIN asked a ON a.run_id = r.id AND a.epoch = r.epoch
+  ORDER BY r.id FOR NO KEY UPDATE OF r
+), put AS (
+  INSERT INTO scheduler.checkpoint (run_id, step, value) SELECT id, step, value FROM held
+  ON CONFLICT (run_id, step) DO NOTHING
+  RETURNING run_id, step, value, created_at
+)
+SELECT held.place, held.id, held.step, put.value, put.created_at
+FROM held LEFT JOIN put ON put.run_id = held.id AND put.step = held.step
 """
 
-_GET = "SELECT step, value, created_at FROM scheduler.checkpoint WHERE run_id = $1 AND step = $2"
+_GET = """
+SELECT c.run_id, c.step, c.value, c.created_at
+FROM unnest($1::bigint[], $2::text[]) AS a(run_id, step)
+JOIN scheduler.checkpoint c ON c.run_id = a.run_id AND c.step = a.step
+"""
 
 _OF_RUNS = """
 SELECT run_id, step, value, created_at FROM scheduler.checkpoint
@@ -30,19 +43,31 @@ WHERE EXISTS (SELECT 1 FROM scheduler.run WHERE id = $1 AND namespace = $2)
 """
 
 
-async def put(
-    conn: Connection, run_id: RunId, epoch: int, step: str, value_json: str
-) -> Checkpoint | None:
-    """Store what a step left; answers with what stands, perhaps an earlier write of the step.
+async def put(conn: Connection, steps: Sequence[FinishedStep]) -> list[Checkpoint | None]:
+    """Store what steps left; answers each with what stands, perhaps an earlier write of the step.
 
-    None means STALE: the run is no longer held under `epoch`. In a transaction of its own: it
-    waits for the run's row without its lane, so the caller must hold nothing.
+    None means STALE: the run is no longer held under that epoch. Outside of a transaction: it
+    waits for the rows of runs without their lanes, so the caller must hold nothing.
     """
-    async with conn.transaction():
-        if await conn.fetchval(_HELD, run_id, epoch) is None:
-            return None
-        row = await conn.fetchrow(_PUT, run_id, step, value_json)
-        return _checkpoint(row or await conn.fetchrow(_GET, run_id, step))
+    if not steps:
+        return []
+    found = await conn.fetch(
+        _PUT,
+        [each.run_id for each in steps],
+        [each.epoch for each in steps],
+        [each.step for each in steps],
+        [each.value_json for each in steps],
+    )
+    stored = {(row["id"], row["step"]): row for row in found}
+    earlier = [key for key, row in stored.items() if row["created_at"] is None]
+    if earlier:
+        for row in await conn.fetch(_GET, *(list(column) for column in zip(*earlier, strict=True))):
+            stored[row["run_id"], row["step"]] = row
+    held = {row["place"] for row in found}
+    return [
+        _checkpoint(stored[step.run_id, step.step]) if place in held else None
+        for place, step in enumerate(steps, 1)
+    ]
 
 
 async def list_checkpoints(

@@ -14,47 +14,52 @@ from fased.store.queue import checkpoints, rows
 from fased.store.queue.lanes import Connection
 
 # A worker is known from its first claim; then each class and namespace is read once, by index.
-# Which runs are oldest matters between several only.
+# Which runs are oldest matters between several only. Rows are compared whole, and ordered by all of
+# run_ready: told to order by id alone, the planner may read the primary key instead.
 _READY = """
 WITH RECURSIVE made AS (
   INSERT INTO scheduler.worker (id, expires_at, heartbeat_at, providers)
   VALUES ($1, public.fased_now() + $2, public.fased_now(), $3) ON CONFLICT (id) DO NOTHING
 ), source AS (
-  (SELECT class, namespace FROM scheduler.run WHERE state = 1
-   ORDER BY class, namespace LIMIT 1)
+  (SELECT class, namespace, id AS first FROM scheduler.run WHERE state = 1
+   ORDER BY class, namespace, id LIMIT 1)
   UNION ALL
-  SELECT n.class, n.namespace FROM source s, LATERAL (
-    SELECT class, namespace FROM scheduler.run r
+  SELECT n.class, n.namespace, n.id FROM source s, LATERAL (
+    SELECT class, namespace, id FROM scheduler.run r
     WHERE r.state = 1 AND (r.class, r.namespace) > (s.class, s.namespace)
-    ORDER BY r.class, r.namespace LIMIT 1) n
+    ORDER BY r.class, r.namespace, r.id LIMIT 1) n
 )
-SELECT class, namespace, CASE WHEN (SELECT count(*) FROM source) > 1 THEN ARRAY(
+SELECT class, namespace, first, CASE WHEN (SELECT count(*) FROM source) > 1 THEN ARRAY(
   SELECT r.id FROM scheduler.run r
-  WHERE r.state = 1 AND r.class = source.class AND r.namespace = source.namespace
-  ORDER BY r.id LIMIT $4) END AS ids
+  WHERE r.state = 1
+    AND (r.class, r.namespace, r.id) >= (source.class, source.namespace, source.first)
+    AND (r.class, r.namespace) <= (source.class, source.namespace)
+  ORDER BY r.class, r.namespace, r.id LIMIT $4) END AS ids
 FROM source
 """
 
-# MATERIALIZED keeps the LIMIT where it is; ANY(ARRAY(...)) reaches the rows by primary key.
+# MATERIALIZED keeps the LIMIT where it is. It begins at the first run found ready: before it lie
+# the dead entries of those that are gone. A row that is locked stays at its place, its ctid.
 _CLAIM = """
 WITH picked AS MATERIALIZED (
-  SELECT r.id FROM unnest($2::smallint[], $3::text[], $4::int[]) q(class, namespace, quota),
+  SELECT r.ctid FROM unnest($2::smallint[], $3::text[], $4::bigint[], $5::int[])
+    q(class, namespace, first, quota),
   LATERAL (
-    SELECT id FROM scheduler.run
-    WHERE state = 1 AND class = q.class AND namespace = q.namespace
-    ORDER BY id LIMIT q.quota FOR NO KEY UPDATE SKIP LOCKED) r
+    SELECT ctid FROM scheduler.run
+    WHERE state = 1 AND (class, namespace, id) >= (q.class, q.namespace, q.first)
+      AND (class, namespace) <= (q.class, q.namespace)
+    ORDER BY class, namespace, id LIMIT q.quota FOR NO KEY UPDATE SKIP LOCKED) r
   WHERE EXISTS (
     SELECT 1 FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
 )
 UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
   leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left
-WHERE id = ANY(ARRAY(SELECT id FROM picked))
-RETURNING id, namespace, epoch, class, body, task_id, attempts, wake_seq, deadline_at, resumed
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM picked))
+RETURNING id, namespace, epoch, class, task_id, attempts, wake_seq, resumed, leased_at, deadline_at,
+  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)) AS body
 """
 
 _LEASE_ENDED = "SELECT expires_at = '-infinity' FROM scheduler.worker WHERE id = $1"
-
-_PAYLOADS = "SELECT run_id, body FROM scheduler.run_payload WHERE run_id = ANY($1::bigint[])"
 
 
 async def claim(
@@ -69,20 +74,20 @@ async def claim(
 
     The worker's first claim makes it known, with a lease of `lease_for`; later ones do not
     lengthen it. A worker whose lease ran out, and is not ended yet, gets nothing until its
-    heartbeat. In a transaction of its own, or in a savepoint of the caller's. Raises
+    heartbeat. Each statement is whole in itself, so it needs no transaction. Raises
     FailedPrecondition LEASE_LOST when the worker was given up.
     """
-    async with conn.transaction():
-        found = await conn.fetch(_READY, worker_id, lease_for, list(providers), max_runs)
-        if not found:
-            return []
-        ready = {_source(row): row["ids"] or range(max_runs) for row in found}
-        order = random.sample(list(ready), len(ready))
-        quotas = queue.claim_quotas(ready, max_runs, message_only, random.random(), order)
-        leased = await conn.fetch(_CLAIM, worker_id, *_columns(quotas))
-        if not leased and await conn.fetchval(_LEASE_ENDED, worker_id):
-            raise lease_lost()
-        return await _leased_runs(conn, leased)
+    found = await conn.fetch(_READY, worker_id, lease_for, list(providers), max_runs)
+    if not found:
+        return []
+    ready = {_source(row): row["ids"] or range(max_runs) for row in found}
+    first = {_source(row): row["first"] for row in found}
+    order = random.sample(list(ready), len(ready))
+    quotas = queue.claim_quotas(ready, max_runs, message_only, random.random(), order)
+    leased = await conn.fetch(_CLAIM, worker_id, *_columns(quotas, first))
+    if not leased and await conn.fetchval(_LEASE_ENDED, worker_id):
+        raise lease_lost()
+    return await _leased_runs(conn, leased)
 
 
 def lease_lost() -> FailedPrecondition:
@@ -98,10 +103,13 @@ def _source(row: rows.Row) -> Source:
     return RunClass(row["class"]), Namespace(row["namespace"])
 
 
-def _columns(quotas: dict[Source, int]) -> tuple[list[int], list[str], list[int]]:
+def _columns(
+    quotas: dict[Source, int], first: dict[Source, int]
+) -> tuple[list[int], list[str], list[int], list[int]]:
     return (
         [int(run_class) for run_class, _ in quotas],
         [namespace for _, namespace in quotas],
+        [first[source] for source in quotas],
         list(quotas.values()),
     )
 
@@ -109,20 +117,17 @@ def _columns(quotas: dict[Source, int]) -> tuple[list[int], list[str], list[int]
 async def _leased_runs(conn: Connection, leased: list[rows.Row]) -> list[LeasedRun]:
     """Rows as core values; only a run that was held before is asked for checkpoints."""
     kept = await checkpoints.list_of(conn, [row["id"] for row in leased if row["resumed"]])
-    large = [row["id"] for row in leased if row["body"] is None]
-    payloads = {}
-    if large:
-        payloads = {row["run_id"]: row["body"] for row in await conn.fetch(_PAYLOADS, large)}
     return [
         LeasedRun(
             run_id=row["id"],
             namespace=row["namespace"],
             epoch=row["epoch"],
             run_class=rows.RUN_CLASSES[row["class"]],
-            body=rows.run_body(row["body"] or payloads[row["id"]]),
+            body=rows.run_body(row["body"]),
             task_id=rows.task_id(row),
             attempts=row["attempts"],
             wake_seq=row["wake_seq"],
+            leased_at=row["leased_at"],
             deadline_at=row["deadline_at"],
             checkpoints=kept.get(row["id"], ()),
         )

@@ -14,11 +14,11 @@ UPDATE scheduler.run SET state = 4, run_at = $3, attempts = attempts + 1, last_r
   time_left = greatest(deadline_at - public.fased_now(), interval '0'), deadline_at = NULL,
   epoch = nextval('scheduler.lease_epoch')
 WHERE id = $1 AND epoch = $2 AND NOT cancel
-RETURNING namespace, lane
+RETURNING lane_id, seq
 """
 
 _DUE = """
-SELECT id, namespace, lane FROM scheduler.run WHERE state = 4 AND run_at <= public.fased_now()
+SELECT id, lane_key FROM scheduler.run WHERE state = 4 AND run_at <= public.fased_now()
 ORDER BY run_at, id LIMIT $1
 """
 
@@ -44,7 +44,7 @@ async def reschedule(
         held = await lanes.lock_families(conn, [run.run_id])
         row = await conn.fetchrow(_RESCHEDULE, run.run_id, run.epoch, run_at, reason)
         if row is not None:
-            await lanes.promote(conn, [(row["namespace"], row["lane"])])
+            await lanes.promote_next(conn, {row["lane_id"]: row["seq"]})
             return WriteResult.WRITTEN
         return finish.write_result(False, bool(await ends.end_flagged(conn, [run], held, announce)))
 
@@ -57,14 +57,13 @@ async def return_due(conn: Connection, limit: int = 500) -> int:
         due = await conn.fetch(_DUE, limit)
         if not due:
             return 0
-        counts: Counter[Lane] = Counter((row["namespace"], row["lane"]) for row in due)
-        last = await lanes.advance(conn, counts)
-        before = {lane: last[lane] - n for lane, n in counts.items()}
+        counts: Counter[Lane] = Counter(row["lane_key"] for row in due)
+        held = await lanes.advance(conn, counts)
+        before = {lane: held[lane].seq - n for lane, n in counts.items()}
         numbers = []
         for row in due:
-            lane = (row["namespace"], row["lane"])
-            before[lane] += 1
-            numbers.append(before[lane])
+            before[row["lane_key"]] += 1
+            numbers.append(before[row["lane_key"]])
         returned = await conn.fetch(_RETURN, [row["id"] for row in due], numbers)
-        await lanes.promote(conn, counts)
+        await lanes.promote(conn, held.values())
         return len(returned)

@@ -10,7 +10,7 @@ from fased.core.queue import Completion, HeldRun
 from fased.core.runs import EndedRun, LiveState, Outcome, RunResult
 from fased.store import codec, outbox
 from fased.store.queue import lanes, rows, task_figures
-from fased.store.queue.lanes import Connection, Held, Lane, LanesGrew
+from fased.store.queue.lanes import Connection, Held, LanesGrew
 
 # What to tell the world about a run that ended; given by the scheduler service.
 Announce = Callable[[EndedRun], Sequence[OutboxEvent]]
@@ -29,10 +29,10 @@ WITH u AS (
 ), ended AS (
   DELETE FROM scheduler.run r USING u
   WHERE r.id = u.id AND r.epoch = u.epoch AND r.id = ANY($1::bigint[])
-  RETURNING r.id, r.namespace, r.lane, r.class, r.attempts, r.crashes, r.parent_run, r.task_id,
-    r.worker, r.session_key, r.last_reason, r.run_for, r.created_at, r.run_at, r.leased_at,
-    r.cancel, r.seq, r.state IN (1, 2, 3) AS was_head, r.body IS NULL AS large,
-    r.epoch AS held_epoch,
+  RETURNING r.id, r.namespace, r.lane, r.lane_key, r.lane_id, r.class, r.attempts, r.crashes,
+    r.parent_run, r.task_id, r.worker, r.session_key, r.last_reason, r.run_for, r.created_at,
+    r.run_at, r.leased_at, r.cancel, r.seq, r.state IN (1, 2, 3) AS was_head,
+    r.body IS NULL AS large, r.epoch AS held_epoch,
     CASE WHEN $7 THEN nextval('scheduler.lease_epoch') ELSE r.epoch END AS epoch,
     CASE WHEN r.cancel THEN 'cancelled' ELSE u.outcome END AS outcome,
     CASE WHEN r.cancel THEN $6::json ELSE u.result END AS result,
@@ -51,8 +51,8 @@ WITH u AS (
     body, result
   FROM ended
 )
-SELECT id, namespace, lane, class, task_id, attempts, crashes, epoch, held_epoch, parent_run,
-  outcome, deliver, cancel, ended_at, large, body, seq, was_head, has_children
+SELECT id, namespace, lane, lane_key, lane_id, class, task_id, attempts, crashes, epoch, held_epoch,
+  parent_run, outcome, deliver, cancel, ended_at, large, body, seq, was_head, has_children
 FROM ended
 """
 
@@ -60,7 +60,7 @@ _DROP_PAYLOADS = "DELETE FROM scheduler.run_payload WHERE run_id = ANY($1::bigin
 
 # The row lock decides whether a child is leased: claim and recover hold no lane.
 _CHILDREN = """
-SELECT id, namespace, lane, state, epoch FROM scheduler.run
+SELECT id, lane_key, state, epoch FROM scheduler.run
 WHERE parent_run = ANY($1::bigint[]) AND parent_run IS NOT NULL
 ORDER BY id FOR NO KEY UPDATE
 """
@@ -118,7 +118,7 @@ async def end_locked(
     events = [event for run in ended for event in announce(run)]
     if events:
         await outbox.insert(conn, "scheduler", events)
-    await lanes.promote(conn, _headless(gone, held))
+    await lanes.promote_next(conn, _headless(gone, held))
     await task_figures.count_ends(conn, ended)
     return ended
 
@@ -157,7 +157,7 @@ async def _children(conn: Connection, parent_ids: list[int], held: Held) -> Want
     if not parent_ids:
         return {}
     found = await conn.fetch(_CHILDREN, parent_ids)
-    if not held.keys() >= {(row["namespace"], row["lane"]) for row in found}:
+    if not held.keys() >= {row["lane_key"] for row in found}:
         raise LanesGrew
     leased = [row["id"] for row in found if row["state"] == LiveState.LEASED]
     if leased:
@@ -183,10 +183,13 @@ async def _wake_parents(conn: Connection, gone: list[rows.Row]) -> None:
         await conn.execute(_WAKE_PARENTS, sorted(parents))
 
 
-def _headless(gone: list[rows.Row], held: Held) -> list[Lane]:
-    """The lanes that lost their head while others may wait: it was not the last one numbered.
+def _headless(gone: list[rows.Row], held: Held) -> dict[int, int]:
+    """The ids of lanes that lost their head while others may wait, with the number that it had.
 
-    A lane's numbers only grow and its first one leads it, so nobody waits behind the last.
+    A lane's numbers only grow and its first one leads it: nobody waits behind the last.
     """
-    heads = {(row["namespace"], row["lane"]): row["seq"] for row in gone if row["was_head"]}
-    return [lane for lane, seq in heads.items() if seq < held[lane]]
+    return {
+        row["lane_id"]: row["seq"]
+        for row in gone
+        if row["was_head"] and row["seq"] < held[row["lane_key"]].seq
+    }

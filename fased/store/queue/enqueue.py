@@ -13,10 +13,10 @@ from fased.core.queue import Enqueued, EnqueueItem
 from fased.core.runs import LiveState, NewRun, Outcome
 from fased.store import codec
 from fased.store.queue import lanes, rows
-from fased.store.queue.lanes import Connection, Lane
+from fased.store.queue.lanes import Connection, Held, Lane
 
 Key = tuple[str, str]
-Numbered = tuple[NewRun, int, RunId | None]
+Numbered = tuple[NewRun, Lane, int, RunId | None]
 
 # Numbers follow the order of the items, locks the order of the keys.
 _KEYS = """
@@ -36,7 +36,7 @@ SELECT namespace, key, run_ids FROM scheduler.enqueue_key
 WHERE (namespace, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 
-_PARENT_LANES = "SELECT id, namespace, lane FROM scheduler.run WHERE id = ANY($1::bigint[])"
+_PARENT_LANES = "SELECT id, lane_key FROM scheduler.run WHERE id = ANY($1::bigint[])"
 
 _PARENTS = "SELECT id, epoch, state, cancel FROM scheduler.run WHERE id = ANY($1::bigint[])"
 
@@ -45,14 +45,15 @@ SELECT outcome FROM scheduler.run_history WHERE id = $1 ORDER BY ended_at DESC L
 """
 
 _INSERT = """
-INSERT INTO scheduler.run (id, namespace, lane, seq, class, state, session_key, task_id,
-  parent_run, run_for, time_left, created_at, run_at, body)
-SELECT id, n, l, seq, class, CASE WHEN run_at > public.fased_now() THEN 4 ELSE 0 END, session_key,
-  task_id, parent_run, run_for, run_for, public.fased_now(),
-  coalesce(run_at, public.fased_now()), body
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::smallint[], $6::text[],
-  $7::uuid[], $8::bigint[], $9::interval[], $10::timestamptz[], $11::json[])
-  u(id, n, l, seq, class, session_key, task_id, parent_run, run_for, run_at, body)
+INSERT INTO scheduler.run (id, lane_key, lane_id, namespace, lane, seq, class, state, session_key,
+  task_id, parent_run, run_for, time_left, created_at, run_at, body)
+SELECT id, lane_key, lane_id, n, l, seq, class,
+  CASE WHEN run_at > public.fased_now() THEN 4 ELSE 0 END, session_key, task_id, parent_run,
+  run_for, run_for, public.fased_now(), coalesce(run_at, public.fased_now()), body
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[],
+  $7::smallint[], $8::text[], $9::uuid[], $10::bigint[], $11::interval[], $12::timestamptz[],
+  $13::json[]) u(id, lane_key, lane_id, n, l, seq, class, session_key, task_id, parent_run, run_for,
+  run_at, body)
 """
 
 _PAYLOAD = """
@@ -61,7 +62,7 @@ INSERT INTO scheduler.run_payload (run_id, body) SELECT * FROM unnest($1::bigint
 
 _BEHIND_PARKED = """
 SELECT r.id FROM scheduler.run r JOIN scheduler.run h
-  ON h.namespace = r.namespace AND h.lane = r.lane AND h.state IN (1, 2, 3)
+  ON h.lane_id = r.lane_id AND h.state IN (1, 2, 3)
 WHERE r.id = ANY($1::bigint[]) AND r.state = 0 AND h.state = 3
 """
 
@@ -109,21 +110,27 @@ async def _insert_runs(
 ) -> set[int]:
     """Insert and promote; answers with the new runs that wait behind a parked one."""
     numbered = [
-        (run, run_id, item.parent.run_id if item.parent else None)
+        (
+            run,
+            lanes.key_of(run.namespace, run.lane),
+            run_id,
+            item.parent.run_id if item.parent else None,
+        )
         for item, ids in fresh
         for run, run_id in zip(item.runs, ids, strict=True)
     ]
     parents = [item for item, _ in fresh if item.parent]
-    counts: Counter[Lane] = Counter((run.namespace, run.lane) for run, _, _ in numbered)
+    counts: Counter[Lane] = Counter(lane for _, lane, _, _ in numbered)
     counts.update(dict.fromkeys(hold, 0))
     counts.update(dict.fromkeys(await _parent_lanes(conn, parents), 0))
     if not counts:
         return set()
-    last = await lanes.advance(conn, counts)
+    held = await lanes.advance(conn, counts)
     await _check_parents(conn, parents)
-    await _insert_rows(conn, numbered, {lane: last[lane] - n for lane, n in counts.items()})
-    promoted = await lanes.promote(conn, counts)
-    waiting = [run_id for run, run_id, _ in numbered if run_id not in promoted]
+    before = {lane: held[lane].seq - n for lane, n in counts.items()}
+    await _insert_rows(conn, numbered, held, before)
+    promoted = await lanes.promote(conn, held.values())
+    waiting = [run_id for _, _, run_id, _ in numbered if run_id not in promoted]
     if not waiting:
         return set()
     return {row["id"] for row in await conn.fetch(_BEHIND_PARKED, waiting)}
@@ -133,7 +140,7 @@ async def _parent_lanes(conn: Connection, parents: list[EnqueueItem]) -> list[La
     if not parents:
         return []
     ids = [item.parent.run_id for item in parents if item.parent]
-    return [(row["namespace"], row["lane"]) for row in await conn.fetch(_PARENT_LANES, ids)]
+    return [row["lane_key"] for row in await conn.fetch(_PARENT_LANES, ids)]
 
 
 async def _check_parents(conn: Connection, parents: list[EnqueueItem]) -> None:
@@ -162,20 +169,21 @@ def _refused(reason: str) -> FailedPrecondition:
     )
 
 
-async def _insert_rows(conn: Connection, numbered: list[Numbered], before: dict[Lane, int]) -> None:
+async def _insert_rows(
+    conn: Connection, numbered: list[Numbered], held: Held, before: dict[Lane, int]
+) -> None:
     """Insert the rows; `before` holds each lane's last number before them."""
     columns: list[tuple[object, ...]] = []
     large: list[tuple[int, str]] = []
-    for run, run_id, parent in numbered:
-        lane = (run.namespace, run.lane)
+    for run, lane, run_id, parent in numbered:
         before[lane] += 1
         body = codec.dump(run.body)
         is_large = rows.is_large(body)
         if is_large:
             large.append((run_id, body))
         columns.append(
-            (run_id, *lane, before[lane], int(run.run_class), run.body.session_key,
-             rows.uuid_or_none(run.task_id), parent, run.run_for, run.run_at,
+            (run_id, lane, held[lane].id, run.namespace, run.lane, before[lane], int(run.run_class),
+             run.body.session_key, rows.uuid_or_none(run.task_id), parent, run.run_for, run.run_at,
              None if is_large else body)
         )  # fmt: skip
     if columns:

@@ -31,7 +31,7 @@ from fased.store.queue.ends import Announce
 from fased.store.queue.gaps import TaskGap
 from fased.store.queue.lanes import Connection
 
-BATCH = 200
+BATCH = 500
 
 Row = Any
 # What to tell about a task that is disabled, and why it was.

@@ -5,9 +5,9 @@ from uuid import UUID
 from fased.core.errors import NotFound
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import QueueStatus, RunCursor, RunView
-from fased.core.runs import Outcome
-from fased.store.queue import rows
-from fased.store.queue.lanes import Connection
+from fased.core.runs import Outcome, session_lane
+from fased.store.queue import lanes, rows
+from fased.store.queue.lanes import Connection, Lane
 
 _LIVE_COLUMNS = """r.id, r.namespace, r.lane, r.class, r.state, r.cancel, r.attempts, r.crashes,
   r.task_id, r.worker, r.last_reason, r.created_at, r.run_at, r.leased_at, r.deadline_at,
@@ -27,13 +27,15 @@ SELECT EXISTS (SELECT 1 FROM scheduler.run WHERE id = $1 AND namespace = $2) AS 
    ORDER BY ended_at DESC LIMIT 1) AS outcome
 """
 
-# The live runs of session $2: by their lane (run_head, run_waiting), the others by run_session.
+LANE_ID = "(SELECT id FROM scheduler.lane WHERE key = {})"
+
+# The live runs of session $2: by its lane (run_head, run_waiting), the others by run_session.
 OF_SESSION = """
-SELECT id FROM scheduler.run WHERE namespace = $1 AND lane = 'session:' || $2::text
-  AND session_key = $2::text AND state IN (1, 2, 3)
+SELECT id FROM scheduler.run WHERE lane_id = {lane_id} AND namespace = $1
+  AND lane = 'session:' || $2::text AND session_key = $2::text AND state IN (1, 2, 3)
 UNION ALL
-SELECT id FROM scheduler.run WHERE namespace = $1 AND lane = 'session:' || $2::text
-  AND session_key = $2::text AND state = 0
+SELECT id FROM scheduler.run WHERE lane_id = {lane_id} AND namespace = $1
+  AND lane = 'session:' || $2::text AND session_key = $2::text AND state = 0
 UNION ALL
 SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2::text
   AND (state = 4 OR lane <> 'session:' || session_key)
@@ -42,7 +44,7 @@ SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2::text
 _ANY = "$2::text IS NULL"
 _BY_TASK = "task_id = $2::uuid"
 _BY_SESSION = "session_key = $2::text"
-_LIVE_BY_SESSION = f"id = ANY(ARRAY({OF_SESSION}))"
+_LIVE_BY_SESSION = f"id = ANY(ARRAY({OF_SESSION.format(lane_id=LANE_ID.format('$5'))}))"
 
 # Indexes: the primary key or run_task.
 _LIVE_PAGE = """
@@ -65,9 +67,11 @@ SELECT count(*) FILTER (WHERE state IN (0, 1)) AS queued,
   coalesce(extract(epoch FROM public.fased_now() - min(run_at) FILTER (WHERE state = 1)), 0)
     AS oldest_ready_age_s
 FROM (
-  SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state IN (1, 2, 3)
+  SELECT state, run_at FROM scheduler.run
+  WHERE namespace = $1 AND lane_id BETWEEN $2 AND $3 AND state IN (1, 2, 3)
   UNION ALL
-  SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state = 0
+  SELECT state, run_at FROM scheduler.run
+  WHERE namespace = $1 AND lane_id BETWEEN $2 AND $3 AND state = 0
   UNION ALL
   SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state = 4
 ) live
@@ -115,12 +119,7 @@ async def list_runs(
     views: list[RunView] = []
     if after is None or after.ended_at is None:
         first = after.run_id if after else _LAST_ID
-        live = _LIVE_PAGE.format(
-            columns=_LIVE_COLUMNS, only=_LIVE_BY_SESSION if only is _BY_SESSION else only
-        )
-        views = [
-            rows.live_view(row) for row in await conn.fetch(live, namespace, value, first, limit)
-        ]
+        views = await _live(conn, only, namespace, value, first, limit)
     if len(views) < limit:
         left = limit - len(views)
         views += await _ended(conn, only, namespace, value, after, left)
@@ -131,7 +130,23 @@ async def list_runs(
 
 async def queue_status(conn: Connection, namespace: Namespace) -> QueueStatus:
     """The live runs of a namespace, counted (run_head, run_waiting, run_session)."""
-    return QueueStatus(**dict(await conn.fetchrow(_STATUS, namespace)))
+    return QueueStatus(**dict(await conn.fetchrow(_STATUS, namespace, *lanes.ids_of(namespace))))
+
+
+def session_lane_key(namespace: Namespace, session_key: SessionKey) -> Lane:
+    """The key of a session's own lane, for `OF_SESSION`."""
+    return lanes.key_of(namespace, session_lane(session_key))
+
+
+async def _live(
+    conn: Connection, only: str, namespace: Namespace, value: object, before: int, limit: int
+) -> list[RunView]:
+    values = [namespace, value, before, limit]
+    if only is _BY_SESSION:
+        only = _LIVE_BY_SESSION
+        values.append(session_lane_key(namespace, SessionKey(str(value))))
+    statement = _LIVE_PAGE.format(columns=_LIVE_COLUMNS, only=only)
+    return [rows.live_view(row) for row in await conn.fetch(statement, *values)]
 
 
 async def _ended(

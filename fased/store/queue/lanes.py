@@ -1,4 +1,4 @@
-"""Lanes: numbers, locks and heads. Decides the order in which everything locks.
+"""Lanes: keys, ids, numbers, locks and heads. Decides the order in which everything locks.
 
 One order everywhere: task_due, enqueue_key, lane (a whole set at once, sorted), then runs by id.
 What inserts, deletes or changes the state of a run holds its lane first; only claim, recover and
@@ -6,44 +6,54 @@ release keep the head and hold none: they pick rows with SKIP LOCKED, so they ne
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
 
 from fased.core.errors import Aborted
+from fased.core.names import Namespace
 
 T = TypeVar("T")
 Connection = Any
-Lane = tuple[str, str]
-# Locked lanes, each with the last number it has given out.
-Held = Mapping[Lane, int]
+# The key of a lane, by which it is found and locked.
+Lane = int
 
 MAX_RESTARTS = 50
 
-# A count of 0 locks a lane and leaves its number.
-_ADVANCE = """
-INSERT INTO scheduler.lane AS held (namespace, lane, seq)
-SELECT u.n, u.l, u.c FROM unnest($1::text[], $2::text[], $3::bigint[]) u(n, l, c)
-ORDER BY u.n COLLATE "C", u.l COLLATE "C"
-ON CONFLICT (namespace, lane)
+# Keys and ids begin with bytes of the namespace, so that its runs lie together in the indexes.
+_NAMESPACE_BYTES = 2
+_LANE_BYTES = 6
+
+# A count of 0 locks a lane and leaves its number. A new id keeps the bytes of the namespace.
+_ADVANCE = f"""
+INSERT INTO scheduler.lane AS held (key, id, seq)
+SELECT u.key, (u.key >> {8 * _LANE_BYTES} << {8 * _LANE_BYTES}) + nextval('scheduler.lane_id'), u.n
+FROM unnest($1::bigint[], $2::bigint[]) u(key, n) ORDER BY u.key
+ON CONFLICT (key)
 DO UPDATE SET seq = held.seq + EXCLUDED.seq, touched_at = public.fased_now()
-RETURNING namespace, lane, seq
+RETURNING key, id, seq
 """
 
+# The runs are read once; an array of keys reaches the lanes by primary key, in its order.
 _LOCK_FAMILIES = """
-WITH RECURSIVE descendant AS (
-  SELECT c.id FROM scheduler.run c
+WITH RECURSIVE mine AS MATERIALIZED (
+  SELECT lane_key, parent_run FROM scheduler.run WHERE id = ANY($1::bigint[])
+), descendant AS (
+  SELECT c.id, c.lane_key FROM scheduler.run c
   WHERE c.parent_run = ANY($1::bigint[]) AND c.parent_run IS NOT NULL
   UNION
-  SELECT c.id FROM descendant d JOIN scheduler.run c
+  SELECT c.id, c.lane_key FROM descendant d JOIN scheduler.run c
     ON c.parent_run = d.id AND c.parent_run IS NOT NULL
 )
-SELECT l.namespace, l.lane, l.seq FROM scheduler.lane l
-WHERE (l.namespace, l.lane) IN (
-  SELECT r.namespace, r.lane FROM scheduler.run r
-  WHERE r.id = ANY($1::bigint[] || ARRAY(SELECT id FROM descendant) || ARRAY(
-    SELECT p.parent_run FROM scheduler.run p
-    WHERE p.id = ANY($1::bigint[]) AND p.parent_run IS NOT NULL)))
-ORDER BY l.namespace, l.lane
-FOR NO KEY UPDATE OF l
+SELECT key, id, seq FROM scheduler.lane
+WHERE key = ANY(ARRAY(
+  SELECT lane_key FROM mine
+  UNION ALL
+  SELECT lane_key FROM descendant
+  UNION ALL
+  SELECT p.lane_key FROM scheduler.run p
+  WHERE p.id = ANY(ARRAY(SELECT parent_run FROM mine WHERE parent_run IS NOT NULL))))
+ORDER BY key FOR NO KEY UPDATE
 """
 
 # Scalar subqueries: as joins, the planner may read every head of the table for a few lanes.
@@ -51,18 +61,61 @@ _PROMOTE = """
 UPDATE scheduler.run SET state = 1 WHERE id = ANY(ARRAY(
   SELECT CASE WHEN (
       SELECT x.id FROM scheduler.run x
-      WHERE x.namespace = t.n AND x.lane = t.l AND x.state IN (1, 2, 3) LIMIT 1) IS NULL
+      WHERE x.lane_id = t.id AND x.state IN (1, 2, 3) LIMIT 1) IS NULL
     THEN (
       SELECT w.id FROM scheduler.run w
-      WHERE w.namespace = t.n AND w.lane = t.l AND w.state = 0 ORDER BY w.seq LIMIT 1)
+      WHERE w.lane_id = t.id AND w.state = 0 ORDER BY w.seq LIMIT 1)
     END
-  FROM unnest($1::text[], $2::text[]) t(n, l)))
+  FROM unnest($1::bigint[]) t(id)))
 RETURNING id
 """
+
+# Both indexes hold the dead entries of all heads before: nothing is asked, nothing before read.
+_PROMOTE_NEXT = """
+UPDATE scheduler.run SET state = 1 WHERE id = ANY(ARRAY(
+  SELECT (
+    SELECT w.id FROM scheduler.run w
+    WHERE w.lane_id = t.id AND w.state = 0 AND w.seq > t.seq ORDER BY w.seq LIMIT 1)
+  FROM unnest($1::bigint[], $2::bigint[]) t(id, seq)))
+"""
+
+
+class HeldLane(NamedTuple):
+    """A locked lane: what its runs are indexed by, and the last number it has given out."""
+
+    id: int
+    seq: int
+
+
+Held = Mapping[Lane, HeldLane]
 
 
 class LanesGrew(Exception):
     """A lane outside the locked set is needed: give all locks up and start again."""
+
+
+def key_of(namespace: str, lane: str) -> Lane:
+    """The key of a lane.
+
+    Two lanes of a namespace share one by chance, once in 2^48 pairs: then they are one lane.
+    """
+    return _namespace_part(namespace) + _number(lane, _LANE_BYTES)
+
+
+def ids_of(namespace: Namespace) -> tuple[int, int]:
+    """The first and the last id that a lane of the namespace may have; others may have such too."""
+    first = _namespace_part(namespace)
+    return first, first + (1 << 8 * _LANE_BYTES) - 1
+
+
+@lru_cache(maxsize=1024)
+def _namespace_part(namespace: str) -> int:
+    # Less half of all numbers, since a key has a sign.
+    return (_number(namespace, _NAMESPACE_BYTES) << 8 * _LANE_BYTES) - (1 << 63)
+
+
+def _number(name: str, size: int) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=size).digest())
 
 
 async def restarting(conn: Connection, work: Callable[[], Awaitable[T]]) -> T:
@@ -80,16 +133,12 @@ async def restarting(conn: Connection, work: Callable[[], Awaitable[T]]) -> T:
     raise Aborted("the runs changed too often; ask again", reason="LANES_GREW")
 
 
-async def advance(conn: Connection, counts: Mapping[Lane, int]) -> dict[Lane, int]:
+async def advance(conn: Connection, counts: Mapping[Lane, int]) -> Held:
     """Lock lanes, making those that are new, and take `counts` numbers from each.
 
-    Answers with the last number of each lane.
+    Answers with the lanes now held.
     """
-    lanes = list(counts)
-    rows = await conn.fetch(
-        _ADVANCE, [n for n, _ in lanes], [lane for _, lane in lanes], list(counts.values())
-    )
-    return {(row["namespace"], row["lane"]): row["seq"] for row in rows}
+    return _held(await conn.fetch(_ADVANCE, list(counts), list(counts.values())))
 
 
 async def lock_families(conn: Connection, run_ids: Iterable[int]) -> Held:
@@ -97,17 +146,26 @@ async def lock_families(conn: Connection, run_ids: Iterable[int]) -> Held:
 
     Answers with the lanes now held. Under these locks no run of the set gets another child.
     """
-    rows = await conn.fetch(_LOCK_FAMILIES, list(run_ids))
-    return {(row["namespace"], row["lane"]): row["seq"] for row in rows}
+    return _held(await conn.fetch(_LOCK_FAMILIES, list(run_ids)))
 
 
-async def promote(conn: Connection, lanes: Iterable[Lane]) -> set[int]:
-    """Make the first waiting run of every lane without a head ready; the lanes must be held.
+async def promote(conn: Connection, held: Iterable[HeldLane]) -> set[int]:
+    """Make the first waiting run of every lane without a head ready.
 
     Answers with the runs made ready.
     """
-    distinct = set(lanes)
-    if not distinct:
-        return set()
-    rows = await conn.fetch(_PROMOTE, [n for n, _ in distinct], [lane for _, lane in distinct])
-    return {row["id"] for row in rows}
+    ids = [lane.id for lane in held]
+    return {row["id"] for row in await conn.fetch(_PROMOTE, ids)}
+
+
+async def promote_next(conn: Connection, left: Mapping[int, int]) -> None:
+    """Make the next run of lanes ready whose head has just left; the lanes must be held.
+
+    `left` has, by the lane's id, the number that its head had: those that wait have higher ones.
+    """
+    if left:
+        await conn.execute(_PROMOTE_NEXT, list(left), list(left.values()))
+
+
+def _held(rows: Iterable[Any]) -> Held:
+    return {key: HeldLane(lane_id, seq) for key, lane_id, seq in rows}

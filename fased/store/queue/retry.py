@@ -4,7 +4,7 @@ from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId
 from fased.core.runs import Outcome
 from fased.store.queue import history, lanes, rows
-from fased.store.queue.lanes import Connection
+from fased.store.queue.lanes import Connection, HeldLane, Lane
 
 # These were never carried out, or need no second time.
 _NOT_AGAIN = frozenset({Outcome.SUCCEEDED, Outcome.SKIPPED, Outcome.MERGED, Outcome.MISSED})
@@ -18,10 +18,10 @@ _TAKE = "DELETE FROM scheduler.run_history WHERE id = $1 AND namespace = $2 RETU
 
 # Its parent has ended or goes on without it, so it comes back without one.
 _INSERT = """
-INSERT INTO scheduler.run (id, namespace, lane, seq, class, state, resumed, epoch, session_key,
-  task_id, run_for, time_left, created_at, run_at, body)
-VALUES ($1, $2, $3, $4, $5, 0, true, nextval('scheduler.lease_epoch'), $6, $7, $8, $8, $9,
-  public.fased_now(), $10)
+INSERT INTO scheduler.run (id, lane_key, lane_id, namespace, lane, seq, class, state, resumed,
+  epoch, session_key, task_id, run_for, time_left, created_at, run_at, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 0, true, nextval('scheduler.lease_epoch'), $8, $9, $10, $10,
+  $11, public.fased_now(), $12)
 """
 
 _PAYLOAD = "INSERT INTO scheduler.run_payload (run_id, body) VALUES ($1, $2)"
@@ -45,22 +45,22 @@ async def retry(conn: Connection, namespace: Namespace, run_id: RunId) -> None:
                 reason="NOT_RETRYABLE",
                 metadata={"field": "name", "outcome": row["outcome"]},
             )
-        lane = (row["namespace"], row["lane"])
-        last = await lanes.advance(conn, {lane: 1})
+        lane = lanes.key_of(row["namespace"], row["lane"])
+        held = await lanes.advance(conn, {lane: 1})
         taken = await conn.fetchrow(_TAKE, run_id, namespace)
         if taken is None:
             raise await _not_ended(conn, namespace, run_id)
-        await _insert(conn, taken, last[lane])
-        await lanes.promote(conn, [lane])
+        await _insert(conn, taken, lane, held[lane])
+        await lanes.promote(conn, held.values())
 
 
-async def _insert(conn: Connection, taken: rows.Row, number: int) -> None:
+async def _insert(conn: Connection, taken: rows.Row, key: Lane, lane: HeldLane) -> None:
     body = taken["body"]
     is_large = rows.is_large(body)
     await conn.execute(
-        _INSERT, taken["id"], taken["namespace"], taken["lane"], number, taken["class"],
-        taken["session_key"], taken["task_id"], taken["run_for"], taken["created_at"],
-        None if is_large else body,
+        _INSERT, taken["id"], key, lane.id, taken["namespace"], taken["lane"], lane.seq,
+        taken["class"], taken["session_key"], taken["task_id"], taken["run_for"],
+        taken["created_at"], None if is_large else body,
     )  # fmt: skip
     if is_large:
         await conn.execute(_PAYLOAD, taken["id"], body)

@@ -11,34 +11,33 @@ from fased.store.queue.lanes import Connection
 
 # Changes to a lane commit at once, so one snapshot never shows it between two heads.
 _HEADLESS = """
-SELECT DISTINCT w.namespace, w.lane FROM scheduler.run w
+SELECT DISTINCT w.lane_key FROM scheduler.run w
 WHERE w.state = 0 AND NOT EXISTS (
   SELECT 1 FROM scheduler.run x
-  WHERE x.namespace = w.namespace AND x.lane = w.lane AND x.state IN (1, 2, 3))
+  WHERE x.lane_id = w.lane_id AND x.state IN (1, 2, 3))
 LIMIT $1
 """
 
 # By state, since each state has its index.
 _NO_RUN_HAS = """
   NOT EXISTS (SELECT 1 FROM scheduler.run r
-    WHERE r.namespace = l.namespace AND r.lane = l.lane AND r.state IN (1, 2, 3))
+    WHERE r.lane_id = l.id AND r.state IN (1, 2, 3))
   AND NOT EXISTS (SELECT 1 FROM scheduler.run r
-    WHERE r.namespace = l.namespace AND r.lane = l.lane AND r.state = 0)
+    WHERE r.lane_id = l.id AND r.state = 0)
   AND NOT EXISTS (SELECT 1 FROM scheduler.run r
-    WHERE r.namespace = l.namespace AND r.lane = l.lane AND r.state = 4)
+    WHERE r.lane_id = l.id AND r.state = 4)
 """
 
 _IDLE_LANES = f"""
-SELECT namespace, lane FROM scheduler.lane l
+SELECT key FROM scheduler.lane l
 WHERE touched_at < public.fased_now() - $1::interval AND {_NO_RUN_HAS}
-ORDER BY namespace, lane LIMIT $2 FOR UPDATE OF l SKIP LOCKED
+ORDER BY key LIMIT $2 FOR UPDATE OF l SKIP LOCKED
 """
 
 # Asked again in a second statement: the snapshot of the first does not see a run that was put
 # into a lane just before it was locked.
 _DROP_LANES = f"""
-DELETE FROM scheduler.lane l USING unnest($1::text[], $2::text[]) u(n, l)
-WHERE l.namespace = u.n AND l.lane = u.l AND {_NO_RUN_HAS}
+DELETE FROM scheduler.lane l WHERE l.key = ANY($1::bigint[]) AND {_NO_RUN_HAS}
 """
 
 _DROP_WORKERS = """
@@ -78,11 +77,11 @@ DELETE FROM scheduler.run_delivery WHERE (run_id, delivery_id) IN (
 async def repair_headless(conn: Connection, limit: int = 500) -> int:
     """Promote in lanes that wait without a head; answers with how many there were, normally 0."""
     async with conn.transaction():
-        found = [(row["namespace"], row["lane"]) for row in await conn.fetch(_HEADLESS, limit)]
+        found = [row["lane_key"] for row in await conn.fetch(_HEADLESS, limit)]
         if not found:
             return 0
-        await lanes.advance(conn, dict.fromkeys(found, 0))
-        await lanes.promote(conn, found)
+        held = await lanes.advance(conn, dict.fromkeys(found, 0))
+        await lanes.promote(conn, held.values())
         return len(found)
 
 
@@ -92,9 +91,7 @@ async def prune_lanes(conn: Connection, idle_for: timedelta, limit: int = 500) -
         idle = await conn.fetch(_IDLE_LANES, idle_for, limit)
         if not idle:
             return 0
-        status = await conn.execute(
-            _DROP_LANES, [row["namespace"] for row in idle], [row["lane"] for row in idle]
-        )
+        status = await conn.execute(_DROP_LANES, [row["key"] for row in idle])
         return _count(status)
 
 

@@ -5,33 +5,26 @@ Decides the places that bindings take in the order; not what may be changed by w
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fased.core.bindings import Binding
+from fased.core.bindings import COMMAND_POSITION, Binding
 from fased.core.names import Namespace
 from fased.core.route_table import RoutingOptions
 from fased.core.sessions import SessionPolicy
 from fased.store import codec
 from fased.store.tables.router import binding, routing
 
-# A chat's own choice goes before all, an owner's bindings (a file's) stand from 0 in the owner's
-# order, and those made by command come after them, however many the owner adds later.
-CHAT_POSITION = -1
-_FIRST_BY_COMMAND = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class StoredBinding:
-    """A binding with its owner and when it was made."""
+    """A binding with its owner."""
 
     binding: Binding
     managed_by: str = ""
-    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +69,7 @@ async def read(conn: AsyncConnection, namespace: Namespace) -> Routing:
     rows = await conn.execute(
         select(binding)
         .where(binding.c.namespace == namespace)
-        .order_by(binding.c.position, binding.c.id)
+        .order_by(binding.c.position, binding.c.created_at, binding.c.id)
     )
     if head is None:
         return Routing(0, tuple(map(_stored, rows)), Settings())
@@ -89,13 +82,18 @@ async def read(conn: AsyncConnection, namespace: Namespace) -> Routing:
 
 
 async def put(conn: AsyncConnection, namespace: Namespace, stored: StoredBinding) -> StoredBinding:
-    """Store a binding under its id, new or changed; gives it with the instant it was made."""
-    values = {
+    """Store a binding under its id, new or changed; gives it with the instant it was made.
+
+    That is now for a new one, unless it says when.
+    """
+    values: dict[str, Any] = {
         "position": stored.binding.position,
         "agent_id": stored.binding.agent_id,
-        "match": codec.to_jsonable(replace(stored.binding, id="", position=0)),
+        "match": codec.to_jsonable(replace(stored.binding, id="", position=0, created_at=None)),
         "managed_by": stored.managed_by,
     }
+    if stored.binding.created_at is not None:
+        values["created_at"] = stored.binding.created_at
     row = await conn.execute(
         insert(binding)
         .values(namespace=namespace, id=stored.binding.id, **values)
@@ -139,8 +137,8 @@ async def next_version(conn: AsyncConnection, namespace: Namespace) -> int:
 async def next_position(conn: AsyncConnection, namespace: Namespace) -> int:
     """The place after the last binding that was made by command."""
     last = func.max(binding.c.position)
-    query = select(func.coalesce(last + 1, _FIRST_BY_COMMAND)).where(
-        binding.c.namespace == namespace, binding.c.position >= _FIRST_BY_COMMAND
+    query = select(func.coalesce(last + 1, COMMAND_POSITION)).where(
+        binding.c.namespace == namespace, binding.c.position >= COMMAND_POSITION
     )
     return int((await conn.execute(query)).scalar_one())
 
@@ -148,7 +146,12 @@ async def next_position(conn: AsyncConnection, namespace: Namespace) -> int:
 def _stored(row: Row[Any]) -> StoredBinding:
     matched = codec.from_jsonable(Binding, {**row.match, "id": "", "position": 0})
     return StoredBinding(
-        replace(matched, id=row.id, position=row.position, agent_id=row.agent_id),
+        replace(
+            matched,
+            id=row.id,
+            position=row.position,
+            agent_id=row.agent_id,
+            created_at=row.created_at,
+        ),
         row.managed_by,
-        row.created_at,
     )

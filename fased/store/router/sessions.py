@@ -192,6 +192,16 @@ async def list_recent(
     return [_session(row) for row in rows]
 
 
+async def counts(conn: Connection, namespace: Namespace) -> dict[AgentId, int]:
+    """How many sessions each Agent of a namespace has; Agents without any are left out."""
+    rows = await conn.fetch(
+        """SELECT agent_id, count(*) AS sessions FROM router.session
+            WHERE namespace = $1 GROUP BY agent_id""",
+        namespace,
+    )
+    return {AgentId(row["agent_id"]): row["sessions"] for row in rows}
+
+
 async def _insert_named(
     conn: Connection, base: Session, key: SessionKey, title: str
 ) -> Session | None:

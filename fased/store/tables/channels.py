@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from fased.store.tables.bus import outbox as outbox_table
 from fased.store.tables.metadata import metadata
+from fased.store.tables.owners import owner as owner_table
 
 SCHEMA = "channels"
 _now = func.public.fased_now()
@@ -80,6 +81,7 @@ migrated_chat = Table(
     Column("old_id", Text, primary_key=True),
     Column("new_id", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Index("migrated_chat_new", "namespace", "channel", "account_id", "new_id"),
     schema=SCHEMA,
 )
 
@@ -232,3 +234,5 @@ delivery_chunk = Table(
 )
 
 outbox = outbox_table(SCHEMA)
+
+owner = owner_table(SCHEMA)

@@ -16,6 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from fased.store.tables.metadata import metadata
+from fased.store.tables.owners import owner as owner_table
 
 SCHEMA = "policy"
 _now = func.public.fased_now()
@@ -42,6 +43,18 @@ agent_revision = Table(
     Column("revision", BigInteger, primary_key=True),
     Column("definition", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+)
+
+model_provider = Table(
+    "model_provider",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("id", Text(collation="C"), primary_key=True),
+    Column("definition", JSONB, nullable=False),
+    Column("managed_by", Text, nullable=False, server_default=text("''")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
     schema=SCHEMA,
 )
 
@@ -77,3 +90,5 @@ token = Table(
     Column("revoked_at", DateTime(timezone=True)),
     schema=SCHEMA,
 )
+
+owner = owner_table(SCHEMA)

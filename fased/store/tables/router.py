@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from fased.store.tables.bus import outbox as outbox_table
 from fased.store.tables.metadata import metadata
+from fased.store.tables.owners import owner as owner_table
 
 SCHEMA = "router"
 _now = func.public.fased_now()
@@ -145,3 +146,5 @@ request = Table(
 )
 
 outbox = outbox_table(SCHEMA)
+
+owner = owner_table(SCHEMA)

@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, UUID
 
 from fased.store.tables.metadata import metadata
+from fased.store.tables.owners import owner as owner_table
 
 SCHEMA = "scheduler"
 _NOW = text("public.fased_now()")
@@ -26,14 +27,13 @@ _EMPTY_JSONB = text("'{}'::jsonb")
 _ZERO = text("0")
 _FALSE = text("false")
 _AT = DateTime(timezone=True)
-# Names compare by bytes, so that every statement locks lanes in one order.
 _NAME = Text(collation="C")
 
 lane = Table(
     "lane",
     metadata,
-    Column("namespace", _NAME, primary_key=True),
-    Column("lane", _NAME, primary_key=True),
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("touched_at", _AT, nullable=False, server_default=_NOW),
     schema=SCHEMA,
@@ -43,29 +43,31 @@ run = Table(
     "run",
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("namespace", _NAME, nullable=False),
-    Column("lane", _NAME, nullable=False),
+    Column("lane_key", BigInteger, nullable=False),
+    Column("lane_id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("class", SmallInteger, nullable=False),
-    Column("state", SmallInteger, nullable=False),
-    Column("cancel", Boolean, nullable=False, server_default=_FALSE),
-    Column("resumed", Boolean, nullable=False, server_default=_FALSE),
-    Column("attempts", Integer, nullable=False, server_default=_ZERO),
-    Column("crashes", Integer, nullable=False, server_default=_ZERO),
-    Column("wake_seq", Integer, nullable=False, server_default=_ZERO),
     Column("epoch", BigInteger, nullable=False, server_default=_ZERO),
-    Column("parent_run", BigInteger),
-    Column("task_id", UUID),
-    Column("worker", UUID),
-    Column("session_key", _NAME, nullable=False),
-    Column("last_reason", Text, nullable=False, server_default=_EMPTY_TEXT),
     Column("run_for", Interval, nullable=False),
     Column("time_left", Interval, nullable=False),
     Column("created_at", _AT, nullable=False),
     Column("run_at", _AT, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=_ZERO),
+    Column("crashes", Integer, nullable=False, server_default=_ZERO),
+    Column("wake_seq", Integer, nullable=False, server_default=_ZERO),
+    Column("class", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("cancel", Boolean, nullable=False, server_default=_FALSE),
+    Column("resumed", Boolean, nullable=False, server_default=_FALSE),
+    Column("namespace", _NAME, nullable=False),
+    Column("lane", _NAME, nullable=False),
+    Column("session_key", _NAME, nullable=False),
+    Column("last_reason", Text, nullable=False, server_default=_EMPTY_TEXT),
     Column("leased_at", _AT),
     Column("deadline_at", _AT),
     Column("wake_at", _AT),
+    Column("worker", UUID),
+    Column("parent_run", BigInteger),
+    Column("task_id", UUID),
     Column("body", JSON),
     schema=SCHEMA,
 )
@@ -220,3 +222,5 @@ answer = Table(
     Column("at", _AT, nullable=False, server_default=_NOW),
     schema=SCHEMA,
 )
+
+owner = owner_table(SCHEMA)

@@ -32,6 +32,10 @@ class Adapter(Protocol):
 class Line(Protocol):
     """A platform as one account writes to it."""
 
-    async def send(self, target: Target, chunk: Chunk) -> CallResult:
-        """Send one chunk as one message, and say what came of it. Bounded in time."""
+    async def send(self, target: Target, chunk: Chunk, not_after: float) -> CallResult:
+        """Send one chunk as one message, and say what came of it. Bounded in time.
+
+        After `not_after` (of `time.monotonic()`) nothing is sent: a process that stood still would
+        say it after what others said meanwhile.
+        """
         ...

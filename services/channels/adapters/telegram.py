@@ -19,6 +19,7 @@ from fased.core.names import ChannelId
 from fased.core.telegram_answers import Answer, AnswerKind
 from fased.core.telegram_html import render_markdown
 from fased.process import Host
+from fased.secrets import Secrets
 from fased.store.channels import accounts
 from fased.store.channels.accounts import Place
 from fased.store.channels.leases import Lease
@@ -106,13 +107,14 @@ class TelegramConnection:
 
         await receive_while_held(self._host, self._place, self._owner, lease_s, noted)
 
-    async def send(self, target: Target, chunk: Chunk) -> CallResult:
+    async def send(self, target: Target, chunk: Chunk, not_after: float) -> CallResult:
         """Send one chunk with sendMessage."""
         text = chunk.plain if chunk.is_plain else chunk.text
         answer = await self.bot.call(
             "sendMessage",
             telegram.send_parameters(target, text, is_html=not chunk.is_plain),
             self._settings.send_timeout_s,
+            not_after,
         )
         if answer.kind is AnswerKind.TOKEN_REFUSED:
             self._statuses.failed(self._place, answer.reason, answer.message, receives=False)
@@ -133,11 +135,11 @@ class TelegramConnection:
 
 
 async def probe(
-    http: httpx2.AsyncClient, account: Account, environment: Mapping[str, str]
+    http: httpx2.AsyncClient, secrets: Secrets, account: Account
 ) -> tuple[Identity | None, str, str]:
     """Ask Telegram whether an account works: who it is, or a reason and a sentence."""
     try:
-        identity = await Bot(http, account.settings, environment).identity()
+        identity = await Bot(http, secrets, account.namespace, account.settings).identity()
     except CallFailed as failed:
         return None, failed.answer.reason, failed.answer.message
     return Identity(identity.id, identity.username, identity.name), "", ""

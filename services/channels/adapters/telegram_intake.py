@@ -3,8 +3,8 @@
 Decides what is stored of an update; what it means is `core/telegram.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -14,7 +14,7 @@ from fased.bus import topics
 from fased.core import telegram
 from fased.core.errors import InvalidArgument
 from fased.core.events import OutboxEvent
-from fased.core.messages import bus_key
+from fased.core.messages import InboundEvent, PeerKind, bus_key
 from fased.core.telegram import Arrived, BotIdentity, Migrated
 from fased.store import outbox
 from fased.store.channels import leases
@@ -30,11 +30,16 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An update as it is stored: a message as an event, a moved chat, or nothing of it."""
+    """An update as it is stored: a message, a moved chat, or nothing of it.
+
+    `value` is the message as the bus carries it, `headers` are its trace.
+    """
 
     update_id: int
-    event: OutboxEvent | None = None
+    event: InboundEvent | None = None
     migrated: Migrated | None = None
+    value: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def take(update: object, place: Place, bot: BotIdentity) -> Taken:
@@ -51,13 +56,42 @@ def take(update: object, place: Place, bot: BotIdentity) -> Taken:
 
 
 async def store(conn: Connection, taken: Sequence[tuple[Place, Taken]]) -> None:
-    """Store what was taken, in the caller's transaction."""
-    await outbox.insert(conn, SCHEMA, [each.event for _, each in taken if each.event])
+    """Store what was taken, in the caller's transaction.
+
+    A chat that moves and its next message may come together, so moves are noted first.
+    """
     for place, each in taken:
         if each.migrated is not None:
             old, new = each.migrated.old.id, each.migrated.new.id
             if await leases.note_migration(conn, place, old, new):
                 logger.info("chat_migrated", account="/".join(place), old=old, new=new)
+    first_ids = await _first_ids(conn, taken)
+    await outbox.insert(
+        conn,
+        SCHEMA,
+        [_outbox_event(each, first_ids.get(place, {})) for place, each in taken if each.event],
+    )
+
+
+async def _first_ids(
+    conn: Connection, taken: Sequence[tuple[Place, Taken]]
+) -> dict[Place, dict[str, str]]:
+    """What groups were called before, by account; people keep their ids."""
+    groups: dict[Place, set[str]] = {}
+    for place, each in taken:
+        if each.event is not None and each.event.peer.kind is PeerKind.GROUP:
+            groups.setdefault(place, set()).add(each.event.peer.id)
+    return {place: await leases.first_ids(conn, place, list(ids)) for place, ids in groups.items()}
+
+
+def _outbox_event(taken: Taken, first_ids: Mapping[str, str]) -> OutboxEvent:
+    event, value = taken.event, taken.value
+    assert event is not None
+    if first_id := first_ids.get(event.peer.id):
+        event = telegram.under_first_id(event, first_id)
+        value = inbound_to_pb(event).SerializeToString()
+    key = bus_key(event.namespace, event.channel, event.account_id, event.peer)
+    return OutboxEvent(topics.INBOUND, key, event.event_id, value, dict(taken.headers))
 
 
 def _taken(parsed: telegram.Update, place: Place) -> Taken:
@@ -65,9 +99,8 @@ def _taken(parsed: telegram.Update, place: Place) -> Taken:
         return Taken(parsed.update_id, migrated=parsed)
     if not isinstance(parsed, Arrived):
         return Taken(parsed.update_id)
-    namespace, channel, account_id = place
+    namespace, _, account_id = place
     event = telegram.inbound_event(parsed, namespace, account_id, datetime.now(UTC))
-    key = bus_key(namespace, channel, account_id, event.peer)
     with tracing.tracer().start_as_current_span("receive telegram", kind=SpanKind.SERVER):
         headers = tracing.inject({})
     try:
@@ -76,7 +109,7 @@ def _taken(parsed: telegram.Update, place: Place) -> Taken:
         raise _unreadable("holds characters that are none") from None
     if len(value) > outbox.MAX_VALUE_BYTES or "\0" in event.text:
         raise _unreadable("cannot be carried")
-    return Taken(parsed.update_id, OutboxEvent(topics.INBOUND, key, event.event_id, value, headers))
+    return Taken(parsed.update_id, event, value=value, headers=headers)
 
 
 def _unreadable(why: str) -> InvalidArgument:

@@ -69,7 +69,7 @@ class Registrar:
     async def register(self, lease: Lease) -> float:
         """See to it that Telegram knows the webhook; gives the seconds to pause."""
         try:
-            identity, secret = await self._bot.identity(), self._bot.webhook_secret()
+            identity, secret = await self._bot.identity(), await self._bot.webhook_secret()
         except CallFailed as failed:
             return self._failed(lease, failed.answer)
         if not self._is_registered(secret):
@@ -135,7 +135,7 @@ class Webhooks:
         place = (Namespace(found["namespace"]), CHANNEL, AccountId(found["account"]))
         bot = self._find_bot(place)
         headers = dict(scope["headers"])
-        if not _is_telegram(bot, headers.get(SECRET_HEADER, b"")) or bot is None:
+        if not await _is_telegram(bot, headers.get(SECRET_HEADER, b"")) or bot is None:
             metrics.channel_received.labels(CHANNEL, "refused").inc()
             return 401
         body = await _body(headers.get(b"content-length", b""), receive)
@@ -168,10 +168,10 @@ class Webhooks:
         return [None] * len(calls)
 
 
-def _is_telegram(bot: Bot | None, given: bytes) -> bool:
+async def _is_telegram(bot: Bot | None, given: bytes) -> bool:
     """Whether a call proves itself; an account that is not there takes as long."""
     try:
-        expected = bot.webhook_secret().encode() if bot else b""
+        expected = (await bot.webhook_secret()).encode() if bot else b""
     except CallFailed:
         expected = b""
     return hmac.compare_digest(given, expected or b"-" * 64) and bool(expected)

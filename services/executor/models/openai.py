@@ -5,10 +5,12 @@ mean); it never tries again, since the run does.
 """
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fased import secrets
+from fased.core.errors import Unavailable
 from fased.core.model_failures import (
     ModelFailure,
     asked_wait,
@@ -16,9 +18,11 @@ from fased.core.model_failures import (
     too_slow,
     trimmed_detail,
     unreachable,
+    unread_credential,
     unusable_answer,
 )
 from fased.core.models import ModelChoice, Provider
+from fased.secrets import Secrets
 from services.executor.models.port import ModelCall, ModelPart
 
 if TYPE_CHECKING:
@@ -30,24 +34,43 @@ CONNECT_TIMEOUT_S = 10.0
 NO_KEY = "none"
 
 
-class OpenAIModels:
-    """Every provider that is called with the `openai` SDK, with one connection pool each."""
+# Beyond it the pool that was not used for longest is closed, once no call goes over it.
+MAX_POOLS = 200
 
-    def __init__(self, environment: Mapping[str, str], *, silence_timeout_s: float) -> None:
+
+@dataclass(slots=True)
+class _Pool:
+    client: "AsyncOpenAI"
+    calls: int = 0
+
+
+class OpenAIModels:
+    """Every provider that is called with the `openai` SDK.
+
+    Each address and key has a connection pool of its own.
+    """
+
+    def __init__(
+        self, secrets: Secrets, *, silence_timeout_s: float, max_pools: int = MAX_POOLS
+    ) -> None:
         """`silence_timeout_s` is how long a provider may send nothing."""
-        self._environment = environment
+        self._secrets = secrets
         self._silence_timeout_s = silence_timeout_s
-        self._clients: dict[tuple[str, str], AsyncOpenAI] = {}
+        self._max_pools = max_pools
+        self._pools: dict[tuple[str, str], _Pool] = {}
 
     async def stream(self, call: ModelCall) -> AsyncGenerator[ModelPart, None]:
         """The answer in pieces; raises ModelFailure, FailedPrecondition without a credential."""
         # Imported here: it costs 30 MB that a process without model calls does not need.
         from openai import APIError
 
-        key = self._key(call.choice.provider)
+        key = await self._key(call.choice)
         finish = ""
         try:
-            async with await self._open(call, key) as chunks:
+            async with (
+                self._client(call.choice.provider, key) as client,
+                await _open(client, call) as chunks,
+            ):
                 async for chunk in chunks:
                     part, finished = _part(chunk)
                     finish = finished or finish
@@ -64,35 +87,48 @@ class OpenAIModels:
 
     async def close(self) -> None:
         """Close the connection pools."""
-        for client in self._clients.values():
-            await client.close()
+        for pool in self._pools.values():
+            await pool.client.close()
 
-    async def _open(self, call: ModelCall, key: str) -> Any:
-        messages: Any = [{"role": each.role.value, "content": each.text} for each in call.messages]
-        return await self._client(call.choice.provider, key).chat.completions.create(
-            model=call.choice.name,
-            messages=messages,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-
-    def _key(self, provider: Provider) -> str:
+    async def _key(self, choice: ModelChoice) -> str:
+        provider = choice.provider
         if not provider.key_ref:
+            # Never the process's own key: the address may be somebody else's.
             return NO_KEY
-        return secrets.resolve(provider.key_ref, self._environment)
+        try:
+            return await self._secrets.resolve(provider.key_ref, provider.namespace)
+        except Unavailable as exc:
+            raise unread_credential(exc.message) from None
 
-    def _client(self, provider: Provider, key: str) -> "AsyncOpenAI":
+    @asynccontextmanager
+    async def _client(self, provider: Provider, key: str) -> "AsyncIterator[AsyncOpenAI]":
         from openai import AsyncOpenAI, Timeout
 
-        known = self._clients.get((provider.id, key))
-        if known is None:
-            known = self._clients[provider.id, key] = AsyncOpenAI(
+        # Used last, it stands last.
+        pool = self._pools.pop((provider.base_url, key), None) or _Pool(
+            AsyncOpenAI(
                 api_key=key,
                 base_url=provider.base_url,
                 max_retries=0,
                 timeout=Timeout(self._silence_timeout_s, connect=CONNECT_TIMEOUT_S),
             )
-        return known
+        )
+        self._pools[provider.base_url, key] = pool
+        pool.calls += 1
+        try:
+            await self._close_idle()
+            yield pool.client
+        finally:
+            pool.calls -= 1
+
+    async def _close_idle(self) -> None:
+        if len(self._pools) <= self._max_pools:
+            return
+        for place, pool in self._pools.items():
+            if not pool.calls:
+                del self._pools[place]
+                await pool.client.close()
+                return
 
     def _failure(self, choice: ModelChoice, exc: "APIError", key: str) -> ModelFailure:
         from openai import APIConnectionError, APIStatusError, APITimeoutError
@@ -111,6 +147,16 @@ class OpenAIModels:
             # An error in the middle of a stream: its status is in the event.
             return refused_call(choice, int(code), "", detail, None)
         return unusable_answer(choice, f"broke its answer off{f': {detail}' if detail else ''}")
+
+
+async def _open(client: "AsyncOpenAI", call: ModelCall) -> Any:
+    messages: Any = [{"role": each.role.value, "content": each.text} for each in call.messages]
+    return await client.chat.completions.create(
+        model=call.choice.name,
+        messages=messages,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
 
 
 def _part(chunk: "ChatCompletionChunk") -> tuple[ModelPart, str]:

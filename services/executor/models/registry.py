@@ -3,7 +3,7 @@
 import asyncio
 import json
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -12,7 +12,8 @@ import structlog
 
 from fased.core import models
 from fased.core.findings import Finding
-from fased.core.models import Catalogue, ModelChoice
+from fased.core.models import Catalogue, ModelChoice, Provider
+from fased.secrets import Secrets
 from services.executor.models.openai import OpenAIModels
 from services.executor.models.port import ModelCall, ModelPart, ModelProvider
 from services.executor.models.scripted import ScriptedModels, read_script
@@ -36,26 +37,37 @@ class Models:
         """The providers this worker has credentials for."""
         return self._catalogue.provider_ids
 
-    def choose(self, ref: str, agent_id: str) -> ModelChoice | Finding:
-        """What a model reference means here; empty takes the default."""
-        return models.choose_model(self._catalogue, ref, agent_id)
+    def choose(
+        self, ref: str, agent_id: str, providers: Sequence[Provider] = ()
+    ) -> ModelChoice | Finding:
+        """What a model reference means here, beside a namespace's own providers.
+
+        Empty takes the default.
+        """
+        catalogue = models.with_providers(self._catalogue, providers)
+        return models.choose_model(catalogue, ref, agent_id)
 
     def stream(self, call: ModelCall) -> AsyncGenerator[ModelPart, None]:
         """The answer in pieces, as the port says."""
-        if call.choice.provider.id == models.SCRIPTED and self._scripted is not None:
+        provider = call.choice.provider
+        is_scripted = provider.id == models.SCRIPTED and not provider.base_url
+        if is_scripted and self._scripted is not None:
             return self._scripted.stream(call)
         return self._others.stream(call)
 
 
 @asynccontextmanager
 async def open_models(
-    environment: Mapping[str, str], *, silence_timeout_s: float
+    environment: Mapping[str, str], secrets: Secrets, *, silence_timeout_s: float
 ) -> AsyncIterator[Models]:
-    """What the environment sets up; raises InvalidArgument for a setting that cannot be meant."""
+    """What the environment sets up; credentials are read by `secrets`.
+
+    Raises InvalidArgument for a setting that cannot be meant.
+    """
     ollama_models = await asyncio.to_thread(_ollama_models, environment)
     catalogue = models.catalogue_of(environment, ollama_models=ollama_models)
     scripted = _scripted(environment) if models.SCRIPTED in catalogue.provider_ids else None
-    others = OpenAIModels(environment, silence_timeout_s=silence_timeout_s)
+    others = OpenAIModels(secrets, silence_timeout_s=silence_timeout_s)
     logger.info(
         "models_found",
         providers=list(catalogue.provider_ids),

@@ -8,11 +8,12 @@ from fased.core.errors import InvalidArgument
 from fased.core.names import SessionId, SessionKey, parse_namespace, parse_parent
 from fased.core.transcripts import TranscriptEntry, checked_entry
 from fased.rpc import paging
+from fased.rpc.batches import check_count
 from fased.store import transcripts
 from fased.store.database import Database
+from fased.store.transcripts import Tail
 from fased.wire.transcripts import entry_from_pb, entry_to_pb
 
-MAX_ENTRIES = 1000
 # Well under what one gRPC message may hold, at four bytes a character.
 MAX_PAGE_CHARS = 2_000_000
 
@@ -23,21 +24,37 @@ class TranscriptServicer(executor_service_pb2_grpc.TranscriptServiceServicer):
     def __init__(self, database: Database) -> None:
         self._pool = database.queue
 
-    async def AppendTranscript(
-        self, request: pb.AppendTranscriptRequest, context: Any
-    ) -> pb.AppendTranscriptResponse:
+    async def AppendTranscripts(
+        self, request: pb.AppendTranscriptsRequest, context: Any
+    ) -> pb.AppendTranscriptsResponse:
         """Add entries; those whose key is known are left as they are."""
-        namespace = parse_namespace(request.namespace)
-        if len(request.entries) > MAX_ENTRIES:
-            raise InvalidArgument(
-                f"at most {MAX_ENTRIES} entries at once",
-                reason="TOO_MANY_ENTRIES",
-                metadata={"field": "entries"},
-            )
-        entries = [checked_entry(entry_from_pb(each)) for each in request.entries]
+        check_count("entries", sum(len(each.entries) for each in request.additions))
+        additions = [
+            (parse_namespace(addition.namespace), checked_entry(entry_from_pb(entry)))
+            for addition in request.additions
+            for entry in addition.entries
+        ]
         async with self._pool.acquire() as conn:
-            await transcripts.append(conn, namespace, entries)
-        return pb.AppendTranscriptResponse()
+            await transcripts.append(conn, additions)
+        return pb.AppendTranscriptsResponse()
+
+    async def ReadTranscripts(
+        self, request: pb.ReadTranscriptsRequest, context: Any
+    ) -> pb.ReadTranscriptsResponse:
+        """The ends of sessions' transcripts, oldest entry first."""
+        check_count("tails", len(request.tails))
+        wanted = [_tail(each) for each in request.tails]
+        if len(wanted) > 1 and sum(each.max_chars for each in wanted) > MAX_PAGE_CHARS:
+            raise InvalidArgument(
+                f"the tails of one call have at most {MAX_PAGE_CHARS} characters",
+                reason="TOO_MUCH_AT_ONCE",
+                metadata={"field": "tails.max_chars"},
+            )
+        async with self._pool.acquire() as conn:
+            found = await transcripts.tails(conn, wanted)
+        return pb.ReadTranscriptsResponse(
+            transcripts=[pb.TranscriptEntries(entries=map(entry_to_pb, each)) for each in found]
+        )
 
     async def ListTranscript(
         self, request: pb.ListTranscriptRequest, context: Any
@@ -62,6 +79,16 @@ class TranscriptServicer(executor_service_pb2_grpc.TranscriptServiceServicer):
             entries=[entry_to_pb(each) for each in reversed(page)],
             next_page_token=paging.encode([page[-1].sequence], query) if more else "",
         )
+
+
+def _tail(tail: pb.TranscriptTail) -> Tail:
+    return Tail(
+        parse_namespace(tail.namespace),
+        SessionKey(tail.session_key),
+        SessionId(tail.session_id),
+        max(0, min(tail.max_entries, paging.MAX_PAGE_SIZE)),
+        max(0, min(tail.max_chars, MAX_PAGE_CHARS)),
+    )
 
 
 def _fitting(entries: list[TranscriptEntry]) -> list[TranscriptEntry]:

@@ -25,7 +25,7 @@ from fased.core import context, runs
 from fased.core.errors import FasedError
 from fased.core.findings import Finding
 from fased.core.model_failures import ModelFailure, unusable_answer
-from fased.core.models import ModelChoice
+from fased.core.models import ModelChoice, provider_of
 from fased.core.names import SessionId, resource_name
 from fased.core.queue import LeasedRun
 from fased.core.runs import ExecutionMode, Retry, RunClass
@@ -36,8 +36,9 @@ from fased.core.transcripts import (
     turn_entries,
 )
 from fased.telemetry import tracing
+from fased.wire.model_providers import provider_from_pb
 from fased.wire.routes import SESSIONS
-from fased.wire.transcripts import entry_from_pb, entry_to_pb
+from fased.wire.transcripts import entry_to_pb
 from services.executor.models.port import ModelCall
 from services.executor.models.registry import Models
 from services.executor.settings import Settings
@@ -54,12 +55,10 @@ from services.executor.worker.endings import (
 )
 from services.executor.worker.leases import Lease
 from services.executor.worker.progress import Progress
+from services.executor.worker.together import MAX_CHARS, Together
 
 if TYPE_CHECKING:
-    from fased.api.executor.v1.executor_service_pb2_grpc import TranscriptServiceAsyncStub
-    from fased.api.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from fased.api.router.v1.router_service_pb2_grpc import SessionServiceAsyncStub
-    from fased.api.scheduler.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 ACT = "act"
 
@@ -69,18 +68,14 @@ class Turn:
 
     def __init__(
         self,
-        queue: "QueueServiceAsyncStub",
-        policy: "PolicyServiceAsyncStub",
+        together: Together,
         sessions: "SessionServiceAsyncStub",
-        transcripts: "TranscriptServiceAsyncStub",
         progress: Progress,
         models: Models,
         settings: Settings,
     ) -> None:
-        self._queue = queue
-        self._policy = policy
+        self._together = together
         self._sessions = sessions
-        self._transcripts = transcripts
         self._progress = progress
         self._models = models
         self._settings = settings
@@ -155,23 +150,25 @@ class Turn:
             case never:
                 assert_never(never)
 
-    async def _decide(self, run: LeasedRun) -> policy_pb.DecideResponse:
-        request = policy_pb.DecideRequest(
-            namespace=run.namespace,
-            agent_id=run.body.agent_id,
-            mode=run.body.mode,
-            model=run.body.model,
+    async def _decide(self, run: LeasedRun) -> policy_pb.RunDecision:
+        return await self._together.decide(
+            policy_pb.WantedRun(
+                namespace=run.namespace,
+                agent_id=run.body.agent_id,
+                mode=run.body.mode,
+                model=run.body.model,
+            )
         )
-        return await persistently(lambda: self._policy.Decide(request))
 
     def _choices(
-        self, decision: policy_pb.DecideResponse, run: LeasedRun
+        self, decision: policy_pb.RunDecision, run: LeasedRun
     ) -> list[ModelChoice] | Finding:
         """The model decided on, then the Agent's fallbacks; an explicit model has none."""
         refs = [decision.model]
         if not run.body.model:
             refs += decision.agent.fallback_models
-        chosen = [self._models.choose(ref, run.body.agent_id) for ref in refs]
+        providers = [provider_of(provider_from_pb(each)) for each in decision.providers]
+        chosen = [self._models.choose(ref, run.body.agent_id, providers) for ref in refs]
         usable = [each for each in chosen if isinstance(each, ModelChoice)]
         return usable or next(each for each in chosen if isinstance(each, Finding))
 
@@ -188,14 +185,15 @@ class Turn:
     async def _history(self, run: LeasedRun) -> list[TranscriptEntry]:
         if not self._settings.context_entries:
             return []
-        request = executor_pb.ListTranscriptRequest(
-            parent=f"namespaces/{run.namespace}",
-            session_key=run.body.session_key,
-            session_id=run.body.session_id,
-            page_size=self._settings.context_entries,
+        return await self._together.read(
+            executor_pb.TranscriptTail(
+                namespace=run.namespace,
+                session_key=run.body.session_key,
+                session_id=run.body.session_id,
+                max_entries=self._settings.context_entries,
+                max_chars=min(context.chars_within(self._settings.context_tokens), MAX_CHARS),
+            )
         )
-        page = await persistently(lambda: self._transcripts.ListTranscript(request))
-        return [entry_from_pb(each) for each in page.entries]
 
     async def _act(
         self,
@@ -250,22 +248,23 @@ class Turn:
 
     async def _keep(self, run: LeasedRun, answer: Answer) -> Answer | None:
         """The answer that stands for this run; None when the run is no longer ours."""
-        request = queue_pb.PutCheckpointRequest(
+        step = queue_pb.FinishedStep(
             run_id=run.run_id,
             epoch=run.epoch,
             checkpoint=run_pb2.Checkpoint(step=ACT, value_json=json.dumps(asdict(answer))),
         )
-        stored = await persistently(lambda: self._queue.PutCheckpoint(request))
+        stored = await self._together.keep(step)
         if stored.result != queue_pb.WRITE_RESULT_WRITTEN:
             return None
         return _answer(stored.checkpoint.value_json)
 
     async def _append(self, run: LeasedRun, answer: Answer) -> None:
         entries = turn_entries(run.body, run.run_id, ACT, answer.text, asked=bool(answer.model))
-        request = executor_pb.AppendTranscriptRequest(
-            namespace=run.namespace, entries=map(entry_to_pb, entries)
+        await self._together.append(
+            executor_pb.TranscriptAddition(
+                namespace=run.namespace, entries=map(entry_to_pb, entries)
+            )
         )
-        await persistently(lambda: self._transcripts.AppendTranscript(request))
 
 
 def _asked(call: ModelCall) -> dict[str, str]:

@@ -24,13 +24,13 @@ from fased.core.runs import Outcome, RunClass, RunResult
 from fased.process import wait_or_stop
 from fased.telemetry import tracing
 from fased.wire.times import to_duration, to_timestamp
-from fased.wire.work import leased_from_pb
+from fased.wire.work import completion_to_pb, leased_from_pb
 from services.executor.settings import Settings
 from services.executor.worker.calls import persistently
-from services.executor.worker.completions import Completions
 from services.executor.worker.endings import Dropped, Ending, Finished, PutOff
 from services.executor.worker.heartbeat import Heartbeat, Listener
 from services.executor.worker.leases import Lease, Leases, StopReason
+from services.executor.worker.together import Together
 from services.executor.worker.turn import Turn
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 RESTRICTED_WAIT_S = 1.0
 ANSWER_MARGIN_S = 10.0
 RETRY_S = 1.0
+GATHER_S = 0.002
 RELEASE_TIMEOUT_S = 5.0
 
 logger = structlog.get_logger()
@@ -54,14 +55,14 @@ class Worker:
         self,
         queue: "QueueServiceAsyncStub",
         turn: Turn,
-        completions: Completions,
+        together: Together,
         providers: Sequence[str],
         settings: Settings,
         stop: asyncio.Event,
     ) -> None:
         self._queue = queue
         self._turn = turn
-        self._completions = completions
+        self._together = together
         self._providers = providers
         self._settings = settings
         self._stop = stop
@@ -122,6 +123,8 @@ class Worker:
     async def _until_slot_or_stop(self) -> None:
         self._slot_freed.clear()
         await _first_of(self._slot_freed.wait(), self._stop)
+        # Runs that were completed together end one after the other: one claim fills their places.
+        await asyncio.sleep(GATHER_S)
 
     async def _lease(
         self, worker_id: str, max_runs: int, message_only: int
@@ -211,9 +214,8 @@ class Worker:
         """End a run that this version cannot read: it would come back for ever."""
         logger.error("run_unreadable", run=run.run_id, reason=error.reason, error=error.message)
         result = RunResult(reason=error.reason, message=f"The run cannot be read: {error.message}.")
-        await self._completions.complete(
-            Completion(RunId(run.run_id), run.epoch, Outcome.FAILED, result)
-        )
+        refused = Completion(RunId(run.run_id), run.epoch, Outcome.FAILED, result)
+        await self._together.complete(completion_to_pb(refused))
 
     async def _complete(self, lease: Lease, finished: Finished) -> str:
         completion = Completion(
@@ -225,7 +227,7 @@ class Worker:
         )
         # Completed in one call with others, whose trace that call may be in.
         with tracing.tracer().start_as_current_span("executor.complete"):
-            completed = await self._completions.complete(completion)
+            completed = await self._together.complete(completion_to_pb(completion))
         return completed.outcome or "stale"
 
     async def _put_off(self, lease: Lease, ending: PutOff) -> str:

@@ -3,11 +3,11 @@
 import uuid
 from dataclasses import replace
 
-from fased.core.agents import check_owner
-from fased.core.bindings import Binding, BindingPeer, make_binding
+from fased.core.bindings import CHAT_POSITION, Binding, BindingPeer, make_binding
 from fased.core.commands import AgentAction, AgentCommand
 from fased.core.errors import InvalidArgument
 from fased.core.names import AgentId, canonical_id
+from fased.core.owners import check_owner
 from fased.store.router import bindings
 from fased.store.router.bindings import StoredBinding
 from services.router.commands.chat import Chat, Rows
@@ -85,7 +85,7 @@ def _binding_of(chat: Chat, agent_id: AgentId) -> Binding:
     parts = (decision.channel, decision.account_id, event.peer.kind, event.peer.id)
     return make_binding(
         id=f"chat-{uuid.uuid5(_CHATS, '/'.join(parts)).hex[:12]}",
-        position=bindings.CHAT_POSITION,
+        position=CHAT_POSITION,
         agent_id=agent_id,
         channel=decision.channel,
         account_id=decision.account_id,

@@ -27,33 +27,45 @@ from fased.api.types.v1 import access_pb2 as fased_dot_api_dot_types_dot_v1_dot_
 from fased.api.types.v1 import message_pb2 as fased_dot_api_dot_types_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,fased/api/executor/v1/executor_service.proto\x12\x15\x66\x61sed.api.executor.v1\x1a&fased/api/executor/v1/transcript.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a fased/api/types/v1/message.proto\"e\n\x17\x41ppendTranscriptRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x37\n\x07\x65ntries\x18\x02 \x03(\x0b\x32&.fased.api.executor.v1.TranscriptEntry\"\x1a\n\x18\x41ppendTranscriptResponse\"w\n\x15ListTranscriptRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"j\n\x16ListTranscriptResponse\x12\x37\n\x07\x65ntries\x18\x01 \x03(\x0b\x32&.fased.api.executor.v1.TranscriptEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x15ReportProgressRequest\x12\x31\n\x08progress\x18\x01 \x03(\x0b\x32\x1f.fased.api.types.v1.RunProgress\"\x18\n\x16ReportProgressResponse2\x83\x02\n\x11TranscriptService\x12y\n\x10\x41ppendTranscript\x12..fased.api.executor.v1.AppendTranscriptRequest\x1a/.fased.api.executor.v1.AppendTranscriptResponse\"\x04\xc8\xda\x18\x04\x12s\n\x0eListTranscript\x12,.fased.api.executor.v1.ListTranscriptRequest\x1a-.fased.api.executor.v1.ListTranscriptResponse\"\x04\xc8\xda\x18\x01\x32\x86\x01\n\x0fProgressService\x12s\n\x0eReportProgress\x12,.fased.api.executor.v1.ReportProgressRequest\x1a-.fased.api.executor.v1.ReportProgressResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,fased/api/executor/v1/executor_service.proto\x12\x15\x66\x61sed.api.executor.v1\x1a&fased/api/executor/v1/transcript.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a fased/api/types/v1/message.proto\"X\n\x18\x41ppendTranscriptsRequest\x12<\n\tadditions\x18\x01 \x03(\x0b\x32).fased.api.executor.v1.TranscriptAddition\"\x1b\n\x19\x41ppendTranscriptsResponse\"`\n\x12TranscriptAddition\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x37\n\x07\x65ntries\x18\x02 \x03(\x0b\x32&.fased.api.executor.v1.TranscriptEntry\"N\n\x16ReadTranscriptsRequest\x12\x34\n\x05tails\x18\x01 \x03(\x0b\x32%.fased.api.executor.v1.TranscriptTail\"X\n\x17ReadTranscriptsResponse\x12=\n\x0btranscripts\x18\x01 \x03(\x0b\x32(.fased.api.executor.v1.TranscriptEntries\"t\n\x0eTranscriptTail\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x13\n\x0bmax_entries\x18\x04 \x01(\x05\x12\x11\n\tmax_chars\x18\x05 \x01(\x05\"L\n\x11TranscriptEntries\x12\x37\n\x07\x65ntries\x18\x01 \x03(\x0b\x32&.fased.api.executor.v1.TranscriptEntry\"w\n\x15ListTranscriptRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"j\n\x16ListTranscriptResponse\x12\x37\n\x07\x65ntries\x18\x01 \x03(\x0b\x32&.fased.api.executor.v1.TranscriptEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x15ReportProgressRequest\x12\x31\n\x08progress\x18\x01 \x03(\x0b\x32\x1f.fased.api.types.v1.RunProgress\"\x18\n\x16ReportProgressResponse2\xfe\x02\n\x11TranscriptService\x12|\n\x11\x41ppendTranscripts\x12/.fased.api.executor.v1.AppendTranscriptsRequest\x1a\x30.fased.api.executor.v1.AppendTranscriptsResponse\"\x04\xc8\xda\x18\x04\x12v\n\x0fReadTranscripts\x12-.fased.api.executor.v1.ReadTranscriptsRequest\x1a..fased.api.executor.v1.ReadTranscriptsResponse\"\x04\xc8\xda\x18\x04\x12s\n\x0eListTranscript\x12,.fased.api.executor.v1.ListTranscriptRequest\x1a-.fased.api.executor.v1.ListTranscriptResponse\"\x04\xc8\xda\x18\x01\x32\x86\x01\n\x0fProgressService\x12s\n\x0eReportProgress\x12,.fased.api.executor.v1.ReportProgressRequest\x1a-.fased.api.executor.v1.ReportProgressResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fased.api.executor.v1.executor_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRANSCRIPTSERVICE'].methods_by_name['AppendTranscript']._loaded_options = None
-  _globals['_TRANSCRIPTSERVICE'].methods_by_name['AppendTranscript']._serialized_options = b'\310\332\030\004'
+  _globals['_TRANSCRIPTSERVICE'].methods_by_name['AppendTranscripts']._loaded_options = None
+  _globals['_TRANSCRIPTSERVICE'].methods_by_name['AppendTranscripts']._serialized_options = b'\310\332\030\004'
+  _globals['_TRANSCRIPTSERVICE'].methods_by_name['ReadTranscripts']._loaded_options = None
+  _globals['_TRANSCRIPTSERVICE'].methods_by_name['ReadTranscripts']._serialized_options = b'\310\332\030\004'
   _globals['_TRANSCRIPTSERVICE'].methods_by_name['ListTranscript']._loaded_options = None
   _globals['_TRANSCRIPTSERVICE'].methods_by_name['ListTranscript']._serialized_options = b'\310\332\030\001'
   _globals['_PROGRESSSERVICE'].methods_by_name['ReportProgress']._loaded_options = None
   _globals['_PROGRESSSERVICE'].methods_by_name['ReportProgress']._serialized_options = b'\310\332\030\004'
-  _globals['_APPENDTRANSCRIPTREQUEST']._serialized_start=178
-  _globals['_APPENDTRANSCRIPTREQUEST']._serialized_end=279
-  _globals['_APPENDTRANSCRIPTRESPONSE']._serialized_start=281
-  _globals['_APPENDTRANSCRIPTRESPONSE']._serialized_end=307
-  _globals['_LISTTRANSCRIPTREQUEST']._serialized_start=309
-  _globals['_LISTTRANSCRIPTREQUEST']._serialized_end=428
-  _globals['_LISTTRANSCRIPTRESPONSE']._serialized_start=430
-  _globals['_LISTTRANSCRIPTRESPONSE']._serialized_end=536
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=538
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=612
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=614
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=638
-  _globals['_TRANSCRIPTSERVICE']._serialized_start=641
-  _globals['_TRANSCRIPTSERVICE']._serialized_end=900
-  _globals['_PROGRESSSERVICE']._serialized_start=903
-  _globals['_PROGRESSSERVICE']._serialized_end=1037
+  _globals['_APPENDTRANSCRIPTSREQUEST']._serialized_start=178
+  _globals['_APPENDTRANSCRIPTSREQUEST']._serialized_end=266
+  _globals['_APPENDTRANSCRIPTSRESPONSE']._serialized_start=268
+  _globals['_APPENDTRANSCRIPTSRESPONSE']._serialized_end=295
+  _globals['_TRANSCRIPTADDITION']._serialized_start=297
+  _globals['_TRANSCRIPTADDITION']._serialized_end=393
+  _globals['_READTRANSCRIPTSREQUEST']._serialized_start=395
+  _globals['_READTRANSCRIPTSREQUEST']._serialized_end=473
+  _globals['_READTRANSCRIPTSRESPONSE']._serialized_start=475
+  _globals['_READTRANSCRIPTSRESPONSE']._serialized_end=563
+  _globals['_TRANSCRIPTTAIL']._serialized_start=565
+  _globals['_TRANSCRIPTTAIL']._serialized_end=681
+  _globals['_TRANSCRIPTENTRIES']._serialized_start=683
+  _globals['_TRANSCRIPTENTRIES']._serialized_end=759
+  _globals['_LISTTRANSCRIPTREQUEST']._serialized_start=761
+  _globals['_LISTTRANSCRIPTREQUEST']._serialized_end=880
+  _globals['_LISTTRANSCRIPTRESPONSE']._serialized_start=882
+  _globals['_LISTTRANSCRIPTRESPONSE']._serialized_end=988
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=990
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1064
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1066
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1090
+  _globals['_TRANSCRIPTSERVICE']._serialized_start=1093
+  _globals['_TRANSCRIPTSERVICE']._serialized_end=1475
+  _globals['_PROGRESSSERVICE']._serialized_start=1478
+  _globals['_PROGRESSSERVICE']._serialized_end=1612
 # @@protoc_insertion_point(module_scope)

@@ -21,8 +21,49 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class AppendTranscriptRequest(_message.Message):
-    """AppendTranscriptRequest holds entries of one namespace."""
+class AppendTranscriptsRequest(_message.Message):
+    """AppendTranscriptsRequest holds what is to be added, at most 1000 entries together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def additions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TranscriptAddition]:
+        """In order."""
+
+    def __init__(
+        self,
+        *,
+        additions: _abc.Iterable[Global___TranscriptAddition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["additions", b"additions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendTranscriptsRequest: _TypeAlias = AppendTranscriptsRequest  # noqa: Y015
+
+@_typing.final
+class AppendTranscriptsResponse(_message.Message):
+    """AppendTranscriptsResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendTranscriptsResponse: _TypeAlias = AppendTranscriptsResponse  # noqa: Y015
+
+@_typing.final
+class TranscriptAddition(_message.Message):
+    """TranscriptAddition holds entries of one namespace."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -46,24 +87,119 @@ class AppendTranscriptRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AppendTranscriptRequest: _TypeAlias = AppendTranscriptRequest  # noqa: Y015
+Global___TranscriptAddition: _TypeAlias = TranscriptAddition  # noqa: Y015
 
 @_typing.final
-class AppendTranscriptResponse(_message.Message):
-    """AppendTranscriptResponse is empty."""
+class ReadTranscriptsRequest(_message.Message):
+    """ReadTranscriptsRequest names the ends of transcripts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    TAILS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tails(self) -> _containers.RepeatedCompositeFieldContainer[Global___TranscriptTail]:
+        """At most 1000."""
+
     def __init__(
         self,
+        *,
+        tails: _abc.Iterable[Global___TranscriptTail] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tails", b"tails"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AppendTranscriptResponse: _TypeAlias = AppendTranscriptResponse  # noqa: Y015
+Global___ReadTranscriptsRequest: _TypeAlias = ReadTranscriptsRequest  # noqa: Y015
+
+@_typing.final
+class ReadTranscriptsResponse(_message.Message):
+    """ReadTranscriptsResponse holds the ends of transcripts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSCRIPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transcripts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TranscriptEntries]:
+        """In the request's order."""
+
+    def __init__(
+        self,
+        *,
+        transcripts: _abc.Iterable[Global___TranscriptEntries] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transcripts", b"transcripts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTranscriptsResponse: _TypeAlias = ReadTranscriptsResponse  # noqa: Y015
+
+@_typing.final
+class TranscriptTail(_message.Message):
+    """TranscriptTail says how much of the end of a session's transcript is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    MAX_ENTRIES_FIELD_NUMBER: _builtins.int
+    MAX_CHARS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The tenant."""
+    session_key: _builtins.str
+    """The session's key."""
+    session_id: _builtins.str
+    """The session id within the key."""
+    max_entries: _builtins.int
+    """At most this many entries; the cap is 1000."""
+    max_chars: _builtins.int
+    """Entries are left out whose text is longer, together with that of all later ones that somebody
+    was shown. The cap is 2000000, of all tails of a call together.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        session_key: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        max_entries: _builtins.int = ...,
+        max_chars: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_chars", b"max_chars", "max_entries", b"max_entries", "namespace", b"namespace", "session_id", b"session_id", "session_key", b"session_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranscriptTail: _TypeAlias = TranscriptTail  # noqa: Y015
+
+@_typing.final
+class TranscriptEntries(_message.Message):
+    """TranscriptEntries is a part of a transcript."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_transcript_pb2.TranscriptEntry]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_transcript_pb2.TranscriptEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranscriptEntries: _TypeAlias = TranscriptEntries  # noqa: Y015
 
 @_typing.final
 class ListTranscriptRequest(_message.Message):

@@ -35,10 +35,15 @@ class TranscriptServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.AppendTranscript = channel.unary_unary(
-                '/fased.api.executor.v1.TranscriptService/AppendTranscript',
-                request_serializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptRequest.SerializeToString,
-                response_deserializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptResponse.FromString,
+        self.AppendTranscripts = channel.unary_unary(
+                '/fased.api.executor.v1.TranscriptService/AppendTranscripts',
+                request_serializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptsResponse.FromString,
+                _registered_method=True)
+        self.ReadTranscripts = channel.unary_unary(
+                '/fased.api.executor.v1.TranscriptService/ReadTranscripts',
+                request_serializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.ReadTranscriptsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.ReadTranscriptsResponse.FromString,
                 _registered_method=True)
         self.ListTranscript = channel.unary_unary(
                 '/fased.api.executor.v1.TranscriptService/ListTranscript',
@@ -51,8 +56,17 @@ class TranscriptServiceServicer:
     """TranscriptService keeps what was said.
     """
 
-    def AppendTranscript(self, request, context):
-        """AppendTranscript adds entries; those whose key is known are left as they are.
+    def AppendTranscripts(self, request, context):
+        """AppendTranscripts adds entries; those whose key is known are left as they are.
+        Errors: INVALID_ARGUMENT, then none of them was added.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadTranscripts(self, request, context):
+        """ReadTranscripts gives the ends of several sessions' transcripts, for their next turns.
+        Errors: INVALID_ARGUMENT, then for all of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,10 +82,15 @@ class TranscriptServiceServicer:
 
 def add_TranscriptServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'AppendTranscript': grpc.unary_unary_rpc_method_handler(
-                    servicer.AppendTranscript,
-                    request_deserializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptRequest.FromString,
-                    response_serializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptResponse.SerializeToString,
+            'AppendTranscripts': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendTranscripts,
+                    request_deserializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptsResponse.SerializeToString,
+            ),
+            'ReadTranscripts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadTranscripts,
+                    request_deserializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.ReadTranscriptsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.ReadTranscriptsResponse.SerializeToString,
             ),
             'ListTranscript': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTranscript,
@@ -91,7 +110,7 @@ class TranscriptService:
     """
 
     @staticmethod
-    def AppendTranscript(request,
+    def AppendTranscripts(request,
             target,
             options=(),
             channel_credentials=None,
@@ -104,9 +123,36 @@ class TranscriptService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fased.api.executor.v1.TranscriptService/AppendTranscript',
-            fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptRequest.SerializeToString,
-            fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptResponse.FromString,
+            '/fased.api.executor.v1.TranscriptService/AppendTranscripts',
+            fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptsRequest.SerializeToString,
+            fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.AppendTranscriptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTranscripts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fased.api.executor.v1.TranscriptService/ReadTranscripts',
+            fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.ReadTranscriptsRequest.SerializeToString,
+            fased_dot_api_dot_executor_dot_v1_dot_executor__service__pb2.ReadTranscriptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

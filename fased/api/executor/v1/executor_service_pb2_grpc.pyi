@@ -33,8 +33,14 @@ class TranscriptServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TranscriptServiceAsyncStub: ...
-    AppendTranscript: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.AppendTranscriptRequest, _executor_service_pb2.AppendTranscriptResponse]
-    """AppendTranscript adds entries; those whose key is known are left as they are."""
+    AppendTranscripts: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.AppendTranscriptsRequest, _executor_service_pb2.AppendTranscriptsResponse]
+    """AppendTranscripts adds entries; those whose key is known are left as they are.
+    Errors: INVALID_ARGUMENT, then none of them was added.
+    """
+    ReadTranscripts: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.ReadTranscriptsRequest, _executor_service_pb2.ReadTranscriptsResponse]
+    """ReadTranscripts gives the ends of several sessions' transcripts, for their next turns.
+    Errors: INVALID_ARGUMENT, then for all of them.
+    """
     ListTranscript: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.ListTranscriptRequest, _executor_service_pb2.ListTranscriptResponse]
     """ListTranscript lists a session's entries, oldest first, the last page first."""
 
@@ -43,8 +49,14 @@ class TranscriptServiceAsyncStub(TranscriptServiceStub):
     """TranscriptService keeps what was said."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    AppendTranscript: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.AppendTranscriptRequest, _executor_service_pb2.AppendTranscriptResponse]  # type: ignore[assignment]
-    """AppendTranscript adds entries; those whose key is known are left as they are."""
+    AppendTranscripts: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.AppendTranscriptsRequest, _executor_service_pb2.AppendTranscriptsResponse]  # type: ignore[assignment]
+    """AppendTranscripts adds entries; those whose key is known are left as they are.
+    Errors: INVALID_ARGUMENT, then none of them was added.
+    """
+    ReadTranscripts: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.ReadTranscriptsRequest, _executor_service_pb2.ReadTranscriptsResponse]  # type: ignore[assignment]
+    """ReadTranscripts gives the ends of several sessions' transcripts, for their next turns.
+    Errors: INVALID_ARGUMENT, then for all of them.
+    """
     ListTranscript: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.ListTranscriptRequest, _executor_service_pb2.ListTranscriptResponse]  # type: ignore[assignment]
     """ListTranscript lists a session's entries, oldest first, the last page first."""
 
@@ -52,12 +64,24 @@ class TranscriptServiceServicer(metaclass=_abc_1.ABCMeta):
     """TranscriptService keeps what was said."""
 
     @_abc_1.abstractmethod
-    def AppendTranscript(
+    def AppendTranscripts(
         self,
-        request: _executor_service_pb2.AppendTranscriptRequest,
+        request: _executor_service_pb2.AppendTranscriptsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_executor_service_pb2.AppendTranscriptResponse, _abc.Awaitable[_executor_service_pb2.AppendTranscriptResponse]]:
-        """AppendTranscript adds entries; those whose key is known are left as they are."""
+    ) -> _typing.Union[_executor_service_pb2.AppendTranscriptsResponse, _abc.Awaitable[_executor_service_pb2.AppendTranscriptsResponse]]:
+        """AppendTranscripts adds entries; those whose key is known are left as they are.
+        Errors: INVALID_ARGUMENT, then none of them was added.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadTranscripts(
+        self,
+        request: _executor_service_pb2.ReadTranscriptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_service_pb2.ReadTranscriptsResponse, _abc.Awaitable[_executor_service_pb2.ReadTranscriptsResponse]]:
+        """ReadTranscripts gives the ends of several sessions' transcripts, for their next turns.
+        Errors: INVALID_ARGUMENT, then for all of them.
+        """
 
     @_abc_1.abstractmethod
     def ListTranscript(

@@ -365,8 +365,56 @@ class ApplyAgentsResponse(_message.Message):
 Global___ApplyAgentsResponse: _TypeAlias = ApplyAgentsResponse  # noqa: Y015
 
 @_typing.final
-class DecideRequest(_message.Message):
-    """DecideRequest is one run that wants to start."""
+class DecideRunsRequest(_message.Message):
+    """DecideRunsRequest holds runs of any namespaces."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___WantedRun]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___WantedRun] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideRunsRequest: _TypeAlias = DecideRunsRequest  # noqa: Y015
+
+@_typing.final
+class DecideRunsResponse(_message.Message):
+    """DecideRunsResponse answers each run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunDecision]:
+        """In the request's order."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___RunDecision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideRunsResponse: _TypeAlias = DecideRunsResponse  # noqa: Y015
+
+@_typing.final
+class WantedRun(_message.Message):
+    """WantedRun is one run that wants to start."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -400,11 +448,11 @@ class DecideRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DecideRequest: _TypeAlias = DecideRequest  # noqa: Y015
+Global___WantedRun: _TypeAlias = WantedRun  # noqa: Y015
 
 @_typing.final
-class DecideResponse(_message.Message):
-    """DecideResponse is the decision, with the revision it was made on."""
+class RunDecision(_message.Message):
+    """RunDecision is the decision on one run, with the revision it was made on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -413,6 +461,7 @@ class DecideResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_REASON_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether the run may go on."""
     model: _builtins.str
@@ -427,6 +476,12 @@ class DecideResponse(_message.Message):
     def agent(self) -> _agent_pb2.Agent:
         """The Agent as it stands."""
 
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_model_provider_pb2.ModelProvider]:
+        """The namespace's own model providers that the model or the Agent's fallbacks name; a worker calls
+        them so, whatever it knows by the same id.
+        """
+
     def __init__(
         self,
         *,
@@ -435,14 +490,15 @@ class DecideResponse(_message.Message):
         agent: _agent_pb2.Agent | None = ...,
         model: _builtins.str = ...,
         model_reason: _builtins.str = ...,
+        providers: _abc.Iterable[_model_provider_pb2.ModelProvider] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "finding", b"finding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "allowed", b"allowed", "finding", b"finding", "model", b"model", "model_reason", b"model_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "allowed", b"allowed", "finding", b"finding", "model", b"model", "model_reason", b"model_reason", "providers", b"providers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DecideResponse: _TypeAlias = DecideResponse  # noqa: Y015
+Global___RunDecision: _TypeAlias = RunDecision  # noqa: Y015
 
 @_typing.final
 class PreflightRequest(_message.Message):

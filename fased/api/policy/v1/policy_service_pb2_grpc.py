@@ -544,10 +544,10 @@ class PolicyServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Decide = channel.unary_unary(
-                '/fased.api.policy.v1.PolicyService/Decide',
-                request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRequest.SerializeToString,
-                response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideResponse.FromString,
+        self.DecideRuns = channel.unary_unary(
+                '/fased.api.policy.v1.PolicyService/DecideRuns',
+                request_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRunsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRunsResponse.FromString,
                 _registered_method=True)
         self.Preflight = channel.unary_unary(
                 '/fased.api.policy.v1.PolicyService/Preflight',
@@ -560,8 +560,9 @@ class PolicyServiceServicer:
     """PolicyService decides what may be done.
     """
 
-    def Decide(self, request, context):
-        """Decide says whether an Agent may carry out a run now, and gives the revision to do it with.
+    def DecideRuns(self, request, context):
+        """DecideRuns says of each run whether its Agent may carry it out now, and gives the revision to
+        do it with. Errors: INVALID_ARGUMENT, then for all of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -577,10 +578,10 @@ class PolicyServiceServicer:
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Decide': grpc.unary_unary_rpc_method_handler(
-                    servicer.Decide,
-                    request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRequest.FromString,
-                    response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideResponse.SerializeToString,
+            'DecideRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideRuns,
+                    request_deserializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRunsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRunsResponse.SerializeToString,
             ),
             'Preflight': grpc.unary_unary_rpc_method_handler(
                     servicer.Preflight,
@@ -600,7 +601,7 @@ class PolicyService:
     """
 
     @staticmethod
-    def Decide(request,
+    def DecideRuns(request,
             target,
             options=(),
             channel_credentials=None,
@@ -613,9 +614,9 @@ class PolicyService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fased.api.policy.v1.PolicyService/Decide',
-            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRequest.SerializeToString,
-            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideResponse.FromString,
+            '/fased.api.policy.v1.PolicyService/DecideRuns',
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRunsRequest.SerializeToString,
+            fased_dot_api_dot_policy_dot_v1_dot_policy__service__pb2.DecideRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -218,8 +218,10 @@ class PolicyServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
-    Decide: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DecideRequest, _policy_service_pb2.DecideResponse]
-    """Decide says whether an Agent may carry out a run now, and gives the revision to do it with."""
+    DecideRuns: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DecideRunsRequest, _policy_service_pb2.DecideRunsResponse]
+    """DecideRuns says of each run whether its Agent may carry it out now, and gives the revision to
+    do it with. Errors: INVALID_ARGUMENT, then for all of them.
+    """
     Preflight: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.PreflightRequest, _policy_service_pb2.PreflightResponse]
     """Preflight says what stands in the way of a task, without doing anything."""
 
@@ -228,8 +230,10 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """PolicyService decides what may be done."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Decide: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DecideRequest, _policy_service_pb2.DecideResponse]  # type: ignore[assignment]
-    """Decide says whether an Agent may carry out a run now, and gives the revision to do it with."""
+    DecideRuns: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DecideRunsRequest, _policy_service_pb2.DecideRunsResponse]  # type: ignore[assignment]
+    """DecideRuns says of each run whether its Agent may carry it out now, and gives the revision to
+    do it with. Errors: INVALID_ARGUMENT, then for all of them.
+    """
     Preflight: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.PreflightRequest, _policy_service_pb2.PreflightResponse]  # type: ignore[assignment]
     """Preflight says what stands in the way of a task, without doing anything."""
 
@@ -237,12 +241,14 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     """PolicyService decides what may be done."""
 
     @_abc_1.abstractmethod
-    def Decide(
+    def DecideRuns(
         self,
-        request: _policy_service_pb2.DecideRequest,
+        request: _policy_service_pb2.DecideRunsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.DecideResponse, _abc.Awaitable[_policy_service_pb2.DecideResponse]]:
-        """Decide says whether an Agent may carry out a run now, and gives the revision to do it with."""
+    ) -> _typing.Union[_policy_service_pb2.DecideRunsResponse, _abc.Awaitable[_policy_service_pb2.DecideRunsResponse]]:
+        """DecideRuns says of each run whether its Agent may carry it out now, and gives the revision to
+        do it with. Errors: INVALID_ARGUMENT, then for all of them.
+        """
 
     @_abc_1.abstractmethod
     def Preflight(

@@ -368,7 +368,7 @@ class ApplyRoutingResponse(_message.Message):
     """The list's version; unchanged when nothing changed."""
     @_builtins.property
     def lint(self) -> _containers.RepeatedCompositeFieldContainer[_finding_pb2.Finding]:
-        """What is odd about the bindings."""
+        """What is odd about the bindings; empty for a resource's apply, of which CheckBindings tells."""
 
     def __init__(
         self,

@@ -303,8 +303,56 @@ class HeartbeatResponse(_message.Message):
 Global___HeartbeatResponse: _TypeAlias = HeartbeatResponse  # noqa: Y015
 
 @_typing.final
-class PutCheckpointRequest(_message.Message):
-    """PutCheckpointRequest is one finished step."""
+class PutCheckpointsRequest(_message.Message):
+    """PutCheckpointsRequest holds finished steps of any runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedStep]:
+        """At most 500."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___FinishedStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCheckpointsRequest: _TypeAlias = PutCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class PutCheckpointsResponse(_message.Message):
+    """PutCheckpointsResponse answers each step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckpointResult]:
+        """In the request's order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CheckpointResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCheckpointsResponse: _TypeAlias = PutCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class FinishedStep(_message.Message):
+    """FinishedStep is one finished step."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -332,11 +380,11 @@ class PutCheckpointRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PutCheckpointRequest: _TypeAlias = PutCheckpointRequest  # noqa: Y015
+Global___FinishedStep: _TypeAlias = FinishedStep  # noqa: Y015
 
 @_typing.final
-class PutCheckpointResponse(_message.Message):
-    """PutCheckpointResponse holds what stands."""
+class CheckpointResult(_message.Message):
+    """CheckpointResult is what stands of one step."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -360,7 +408,7 @@ class PutCheckpointResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PutCheckpointResponse: _TypeAlias = PutCheckpointResponse  # noqa: Y015
+Global___CheckpointResult: _TypeAlias = CheckpointResult  # noqa: Y015
 
 @_typing.final
 class Completion(_message.Message):

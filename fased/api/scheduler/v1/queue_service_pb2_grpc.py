@@ -50,10 +50,10 @@ class QueueServiceStub:
                 request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
-        self.PutCheckpoint = channel.unary_unary(
-                '/fased.api.scheduler.v1.QueueService/PutCheckpoint',
-                request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointRequest.SerializeToString,
-                response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointResponse.FromString,
+        self.PutCheckpoints = channel.unary_unary(
+                '/fased.api.scheduler.v1.QueueService/PutCheckpoints',
+                request_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointsRequest.SerializeToString,
+                response_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointsResponse.FromString,
                 _registered_method=True)
         self.CompleteRuns = channel.unary_unary(
                 '/fased.api.scheduler.v1.QueueService/CompleteRuns',
@@ -110,8 +110,9 @@ class QueueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PutCheckpoint(self, request, context):
-        """PutCheckpoint stores what a step left; the first write stands and is answered.
+    def PutCheckpoints(self, request, context):
+        """PutCheckpoints stores what steps left; of each the first write stands and is answered.
+        Errors: INVALID_ARGUMENT, then none of them was stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,10 +171,10 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.HeartbeatRequest.FromString,
                     response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.HeartbeatResponse.SerializeToString,
             ),
-            'PutCheckpoint': grpc.unary_unary_rpc_method_handler(
-                    servicer.PutCheckpoint,
-                    request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointRequest.FromString,
-                    response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointResponse.SerializeToString,
+            'PutCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutCheckpoints,
+                    request_deserializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointsRequest.FromString,
+                    response_serializer=fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointsResponse.SerializeToString,
             ),
             'CompleteRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteRuns,
@@ -294,7 +295,7 @@ class QueueService:
             _registered_method=True)
 
     @staticmethod
-    def PutCheckpoint(request,
+    def PutCheckpoints(request,
             target,
             options=(),
             channel_credentials=None,
@@ -307,9 +308,9 @@ class QueueService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/fased.api.scheduler.v1.QueueService/PutCheckpoint',
-            fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointRequest.SerializeToString,
-            fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointResponse.FromString,
+            '/fased.api.scheduler.v1.QueueService/PutCheckpoints',
+            fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointsRequest.SerializeToString,
+            fased_dot_api_dot_scheduler_dot_v1_dot_queue__service__pb2.PutCheckpointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

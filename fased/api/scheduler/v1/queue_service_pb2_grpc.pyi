@@ -44,8 +44,10 @@ class QueueServiceStub:
     """Heartbeat keeps a worker's leases and tells it which runs to cancel.
     Errors: FAILED_PRECONDITION (LEASE_LOST) when the worker was given up: take a new id.
     """
-    PutCheckpoint: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PutCheckpointRequest, _queue_service_pb2.PutCheckpointResponse]
-    """PutCheckpoint stores what a step left; the first write stands and is answered."""
+    PutCheckpoints: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PutCheckpointsRequest, _queue_service_pb2.PutCheckpointsResponse]
+    """PutCheckpoints stores what steps left; of each the first write stands and is answered.
+    Errors: INVALID_ARGUMENT, then none of them was stored.
+    """
     CompleteRuns: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.CompleteRunsRequest, _queue_service_pb2.CompleteRunsResponse]
     """CompleteRuns ends runs with their results, each on its own."""
     ParkRun: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ParkRunRequest, _queue_service_pb2.ParkRunResponse]
@@ -73,8 +75,10 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Heartbeat keeps a worker's leases and tells it which runs to cancel.
     Errors: FAILED_PRECONDITION (LEASE_LOST) when the worker was given up: take a new id.
     """
-    PutCheckpoint: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PutCheckpointRequest, _queue_service_pb2.PutCheckpointResponse]  # type: ignore[assignment]
-    """PutCheckpoint stores what a step left; the first write stands and is answered."""
+    PutCheckpoints: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PutCheckpointsRequest, _queue_service_pb2.PutCheckpointsResponse]  # type: ignore[assignment]
+    """PutCheckpoints stores what steps left; of each the first write stands and is answered.
+    Errors: INVALID_ARGUMENT, then none of them was stored.
+    """
     CompleteRuns: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.CompleteRunsRequest, _queue_service_pb2.CompleteRunsResponse]  # type: ignore[assignment]
     """CompleteRuns ends runs with their results, each on its own."""
     ParkRun: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ParkRunRequest, _queue_service_pb2.ParkRunResponse]  # type: ignore[assignment]
@@ -119,12 +123,14 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def PutCheckpoint(
+    def PutCheckpoints(
         self,
-        request: _queue_service_pb2.PutCheckpointRequest,
+        request: _queue_service_pb2.PutCheckpointsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_queue_service_pb2.PutCheckpointResponse, _abc.Awaitable[_queue_service_pb2.PutCheckpointResponse]]:
-        """PutCheckpoint stores what a step left; the first write stands and is answered."""
+    ) -> _typing.Union[_queue_service_pb2.PutCheckpointsResponse, _abc.Awaitable[_queue_service_pb2.PutCheckpointsResponse]]:
+        """PutCheckpoints stores what steps left; of each the first write stands and is answered.
+        Errors: INVALID_ARGUMENT, then none of them was stored.
+        """
 
     @_abc_1.abstractmethod
     def CompleteRuns(

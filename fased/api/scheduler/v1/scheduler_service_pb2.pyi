@@ -813,6 +813,7 @@ class GetQueueStatusResponse(_message.Message):
     OLDEST_READY_AGE_S_FIELD_NUMBER: _builtins.int
     ACTIVE_TASKS_FIELD_NUMBER: _builtins.int
     NEXT_SLOT_TIME_FIELD_NUMBER: _builtins.int
+    USABLE_PROVIDERS_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
     """Waiting or ready."""
     running: _builtins.int
@@ -831,6 +832,10 @@ class GetQueueStatusResponse(_message.Message):
     def next_slot_time(self) -> _timestamp_pb2.Timestamp:
         """The earliest next slot; unset when none."""
 
+    @_builtins.property
+    def usable_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The providers of models that live workers bring with them, for every namespace."""
+
     def __init__(
         self,
         *,
@@ -842,10 +847,11 @@ class GetQueueStatusResponse(_message.Message):
         oldest_ready_age_s: _builtins.float = ...,
         active_tasks: _builtins.int = ...,
         next_slot_time: _timestamp_pb2.Timestamp | None = ...,
+        usable_providers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_slot_time", b"next_slot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_tasks", b"active_tasks", "delayed", b"delayed", "next_slot_time", b"next_slot_time", "oldest_ready_age_s", b"oldest_ready_age_s", "parked", b"parked", "queued", b"queued", "running", b"running", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_tasks", b"active_tasks", "delayed", b"delayed", "next_slot_time", b"next_slot_time", "oldest_ready_age_s", b"oldest_ready_age_s", "parked", b"parked", "queued", b"queued", "running", b"running", "usable_providers", b"usable_providers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

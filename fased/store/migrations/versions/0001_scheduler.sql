@@ -8,51 +8,56 @@ CREATE SCHEMA scheduler;
 
 CREATE SEQUENCE scheduler.run_id;
 CREATE SEQUENCE scheduler.lease_epoch;
+CREATE SEQUENCE scheduler.lane_id;
 
--- Names compare by bytes ("C"), so that every statement locks lanes in one order, cheaply.
+-- A lane is found and locked by a key made of its namespace and name (store/queue/lanes.py). Its
+-- runs are indexed by its id: the indexes below are written at every step of every run, a number is
+-- a third of the names, and lanes made together lie together. An idle lane is forgotten, id and all.
 CREATE TABLE scheduler.lane (
-  namespace  text COLLATE "C" NOT NULL,
-  lane       text COLLATE "C" NOT NULL,
+  key        bigint PRIMARY KEY,
+  id         bigint NOT NULL,
   seq        bigint NOT NULL,
-  touched_at timestamptz NOT NULL DEFAULT public.fased_now(),
-  PRIMARY KEY (namespace, lane)
-) WITH (fillfactor = 50);
+  touched_at timestamptz NOT NULL DEFAULT public.fased_now()
+) WITH (fillfactor = 70);
 
 -- Live runs only. state: 0 waiting, 1 ready, 2 leased, 3 parked, 4 delayed.
 -- Bodies are json, not jsonb: kept as written, a zero character too, and never looked into.
 -- body is NULL when it is larger than 4 KiB: then it is in run_payload.
 -- run_for is the whole deadline, time_left what parks and the like have left of it.
 -- resumed: a worker held it before, so it may have checkpoints.
+-- What has one width stands first, what may be NULL last: the others are found without counting.
 CREATE TABLE scheduler.run (
   id          bigint PRIMARY KEY,
-  namespace   text COLLATE "C" NOT NULL,
-  lane        text COLLATE "C" NOT NULL,
+  lane_key    bigint NOT NULL,
+  lane_id     bigint NOT NULL,
   seq         bigint NOT NULL,
-  class       smallint NOT NULL,
-  state       smallint NOT NULL,
-  cancel      boolean NOT NULL DEFAULT false,
-  resumed     boolean NOT NULL DEFAULT false,
-  attempts    integer NOT NULL DEFAULT 0,
-  crashes     integer NOT NULL DEFAULT 0,
-  wake_seq    integer NOT NULL DEFAULT 0,
   epoch       bigint NOT NULL DEFAULT 0,
-  parent_run  bigint,
-  task_id     uuid,
-  worker      uuid,
-  session_key text COLLATE "C" NOT NULL,
-  last_reason text NOT NULL DEFAULT '',
   run_for     interval NOT NULL,
   time_left   interval NOT NULL,
   created_at  timestamptz NOT NULL,
   run_at      timestamptz NOT NULL,
+  attempts    integer NOT NULL DEFAULT 0,
+  crashes     integer NOT NULL DEFAULT 0,
+  wake_seq    integer NOT NULL DEFAULT 0,
+  class       smallint NOT NULL,
+  state       smallint NOT NULL,
+  cancel      boolean NOT NULL DEFAULT false,
+  resumed     boolean NOT NULL DEFAULT false,
+  namespace   text COLLATE "C" NOT NULL,
+  lane        text COLLATE "C" NOT NULL,
+  session_key text COLLATE "C" NOT NULL,
+  last_reason text NOT NULL DEFAULT '',
   leased_at   timestamptz,
   deadline_at timestamptz,
   wake_at     timestamptz,
+  worker      uuid,
+  parent_run  bigint,
+  task_id     uuid,
   body        json
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0);
-CREATE UNIQUE INDEX run_head ON scheduler.run (namespace, lane) WHERE state IN (1, 2, 3);
-CREATE INDEX run_waiting  ON scheduler.run (namespace, lane, seq) WHERE state = 0;
+CREATE UNIQUE INDEX run_head ON scheduler.run (lane_id) WHERE state IN (1, 2, 3);
+CREATE INDEX run_waiting  ON scheduler.run (lane_id, seq) WHERE state = 0;
 CREATE INDEX run_ready    ON scheduler.run (class, namespace, id) WHERE state = 1;
 CREATE INDEX run_leased   ON scheduler.run (worker) WHERE state = 2;
 CREATE INDEX run_wake     ON scheduler.run (wake_at) WHERE state = 3;
@@ -174,6 +179,7 @@ CREATE UNIQUE INDEX task_request ON scheduler.task (namespace, request_id);
 CREATE INDEX task_listed ON scheduler.task (namespace, created_at, id);
 CREATE INDEX task_name ON scheduler.task (namespace, name);
 CREATE INDEX task_session ON scheduler.task (namespace, session_key);
+CREATE INDEX task_owned ON scheduler.task (namespace, managed_by) WHERE managed_by <> '';
 
 -- gen is the edit of the task that next_at belongs to.
 CREATE TABLE scheduler.task_due (
@@ -206,3 +212,12 @@ CREATE TABLE scheduler.answer (
   PRIMARY KEY (namespace, request_id)
 );
 CREATE INDEX answer_at ON scheduler.answer (at);
+
+-- Who defines rows from elsewhere, by kind of row, and the generation that was applied last.
+CREATE TABLE scheduler.owner (
+  kind text NOT NULL,
+  namespace text COLLATE "C" NOT NULL,
+  managed_by text COLLATE "C" NOT NULL,
+  generation bigint NOT NULL,
+  PRIMARY KEY (kind, namespace, managed_by)
+);

@@ -22,6 +22,16 @@ CREATE TABLE policy.agent_revision (
     PRIMARY KEY (namespace, id, revision)
 );
 
+CREATE TABLE policy.model_provider (
+    namespace text NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    definition jsonb NOT NULL,
+    managed_by text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT public.fased_now(),
+    updated_at timestamptz NOT NULL DEFAULT public.fased_now(),
+    PRIMARY KEY (namespace, id)
+);
+
 CREATE TABLE policy.namespace_default (
     namespace text PRIMARY KEY,
     model text NOT NULL DEFAULT '',
@@ -47,4 +57,13 @@ CREATE TABLE policy.token (
     expires_at timestamptz,
     revoked_at timestamptz,
     PRIMARY KEY (namespace, id)
+);
+
+-- Who defines rows from elsewhere, by kind of row, and the generation that was applied last.
+CREATE TABLE policy.owner (
+    kind text NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    managed_by text COLLATE "C" NOT NULL,
+    generation bigint NOT NULL,
+    PRIMARY KEY (kind, namespace, managed_by)
 );

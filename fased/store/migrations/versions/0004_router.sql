@@ -124,3 +124,12 @@ CREATE TABLE router.outbox (
     created_at timestamptz NOT NULL DEFAULT public.fased_now(),
     PRIMARY KEY (shard, id)
 );
+
+-- Who defines rows from elsewhere, by kind of row, and the generation that was applied last.
+CREATE TABLE router.owner (
+    kind text NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    managed_by text COLLATE "C" NOT NULL,
+    generation bigint NOT NULL,
+    PRIMARY KEY (kind, namespace, managed_by)
+);

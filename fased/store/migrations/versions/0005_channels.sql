@@ -43,7 +43,8 @@ CREATE TABLE channels.connection_lease (
   FOREIGN KEY (namespace, channel, account_id) REFERENCES channels.account ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 
--- A chat that has another id now.
+-- A chat that has another id now. Here it keeps its first one: what comes from it is stored, and
+-- what goes to it is addressed, by this table.
 CREATE TABLE channels.migrated_chat (
   namespace  text COLLATE "C" NOT NULL,
   channel    text COLLATE "C" NOT NULL,
@@ -53,6 +54,7 @@ CREATE TABLE channels.migrated_chat (
   created_at timestamptz NOT NULL DEFAULT public.fased_now(),
   PRIMARY KEY (namespace, channel, account_id, old_id)
 );
+CREATE INDEX migrated_chat_new ON channels.migrated_chat (namespace, channel, account_id, new_id);
 
 -- Requests that were answered, so that a repeated one changes nothing more.
 CREATE TABLE channels.request (
@@ -62,6 +64,8 @@ CREATE TABLE channels.request (
   created_at timestamptz NOT NULL DEFAULT public.fased_now(),
   PRIMARY KEY (namespace, request_id)
 );
+
+CREATE INDEX request_age ON channels.request (created_at);
 
 -- A WebChat chat. The lock of its row orders what happens in it, so that sequences have no gap
 -- and become visible in their order.
@@ -137,11 +141,16 @@ CREATE TABLE channels.delivery (
 CREATE INDEX delivery_next
   ON channels.delivery (namespace, channel, account_id, peer_kind, peer_id, sequence)
   WHERE state = 'pending';
+-- Rows lie in the order of their time: a few blocks' bounds find the old ones.
+CREATE INDEX delivery_age ON channels.delivery USING brin (created_at);
 CREATE INDEX delivery_created ON channels.delivery (namespace, created_at, id);
 CREATE INDEX delivery_unsent ON channels.delivery (namespace, state, created_at, id)
   WHERE state <> 'sent';
 CREATE INDEX delivery_account ON channels.delivery (namespace, channel, account_id, updated_at)
   WHERE state = 'sent';
+
+-- Never the same twice: a lane is deleted when it is empty, and made anew.
+CREATE SEQUENCE channels.lane_generation;
 
 -- A chat that has deliveries to send, `waiting` of them, from `next_at` on. Its `owner` sends for
 -- it alone until then; a stale one is told by `generation`.
@@ -186,4 +195,13 @@ CREATE TABLE channels.outbox (
   value      bytea NOT NULL,
   created_at timestamptz NOT NULL DEFAULT public.fased_now(),
   PRIMARY KEY (shard, id)
+);
+
+-- Who defines rows from elsewhere, by kind of row, and the generation that was applied last.
+CREATE TABLE channels.owner (
+  kind text NOT NULL,
+  namespace text COLLATE "C" NOT NULL,
+  managed_by text COLLATE "C" NOT NULL,
+  generation bigint NOT NULL,
+  PRIMARY KEY (kind, namespace, managed_by)
 );
