@@ -29,9 +29,9 @@ WALK = (
 # What a message that comes alone passes as well; the calls for several are in one of their traces.
 CALLS = (
     ("scheduler", "scheduler.v1.QueueService/EnqueueRuns"),
-    ("policy", "policy.v1.PolicyService/Decide"),
-    ("scheduler", "scheduler.v1.QueueService/PutCheckpoint"),
-    ("executor", "executor.v1.TranscriptService/AppendTranscript"),
+    ("policy", "policy.v1.PolicyService/DecideRuns"),
+    ("scheduler", "scheduler.v1.QueueService/PutCheckpoints"),
+    ("executor", "executor.v1.TranscriptService/AppendTranscripts"),
     ("scheduler", "scheduler.v1.QueueService/CompleteRuns"),
 )
 

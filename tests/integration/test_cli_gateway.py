@@ -54,6 +54,11 @@ def refused(state_dir: Path, *words: str, **environment: str) -> dict[str, Any]:
     return error
 
 
+def test_without_a_defined_model_provider_the_list_says_how_one_is_made(state_dir: Path) -> None:
+    assert answered(state_dir, "providers", "list") == {"providers": []}
+    assert "ModelProvider" in done(fased(state_dir, "providers", "list"))
+
+
 def test_an_agent_is_made_listed_bound_and_removed(state_dir: Path) -> None:
     made = answered(
         state_dir,

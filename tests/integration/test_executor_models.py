@@ -3,8 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ from fased.core.context import ModelMessage
 from fased.core.errors import FailedPrecondition, InvalidArgument
 from fased.core.findings import Finding
 from fased.core.model_failures import ModelFailure
-from fased.core.models import ModelChoice
+from fased.core.models import ModelChoice, Provider
 from fased.core.runs import FailureClass
 from fased.core.transcripts import Role
-from services.executor.models.port import ModelCall
+from fased.secrets import open_secrets
+from services.executor.models.openai import OpenAIModels
+from services.executor.models.port import ModelCall, ModelPart
 from services.executor.models.registry import Models, open_models
 from tests.support.scripted_provider import Rule, ScriptedProvider, scripted_provider
 
@@ -41,6 +43,17 @@ def environment_of(provider: ScriptedProvider, **more: str) -> dict[str, str]:
     }
 
 
+@asynccontextmanager
+async def models_of(
+    environment: Mapping[str, str], silence_timeout_s: float = 5
+) -> AsyncIterator[Models]:
+    async with (
+        open_secrets(environment) as secrets,
+        open_models(environment, secrets, silence_timeout_s=silence_timeout_s) as models,
+    ):
+        yield models
+
+
 def call_of(models: Models, text: str, ref: str = "") -> ModelCall:
     choice = models.choose(ref, "main")
     assert isinstance(choice, ModelChoice)
@@ -60,7 +73,7 @@ async def answer(models: Models, text: str) -> tuple[str, int, int]:
 async def failure_of(
     environment: Mapping[str, str], *, silence_timeout_s: float = 5
 ) -> ModelFailure:
-    async with open_models(environment, silence_timeout_s=silence_timeout_s) as models:
+    async with models_of(environment, silence_timeout_s) as models:
         with pytest.raises(ModelFailure) as failed:
             await answer(models, "hello")
     assert KEY not in failed.value.message
@@ -70,7 +83,7 @@ async def failure_of(
 
 
 async def test_an_answer_comes_in_pieces_with_its_tokens(provider: ScriptedProvider) -> None:
-    async with open_models(environment_of(provider), silence_timeout_s=5) as models:
+    async with models_of(environment_of(provider)) as models:
         assert await answer(models, "hello there") == ("You said: hello there", 11, 7)
     (call,) = provider.calls
     assert (call.model, call.authorization) == ("small", f"Bearer {KEY}")
@@ -82,7 +95,7 @@ async def test_the_first_piece_is_there_before_the_last_is_written(
     gate = threading.Event()
     provider.rules = [Rule(answer="one two", hold=gate, hold_after=1)]
     async with (
-        open_models(environment_of(provider), silence_timeout_s=5) as models,
+        models_of(environment_of(provider)) as models,
         aclosing(models.stream(call_of(models, "go"))) as parts,
     ):
         assert (await anext(parts)).text == "one"
@@ -192,7 +205,7 @@ async def test_a_provider_that_is_not_there_is_named_with_its_address() -> None:
 async def test_leaving_a_stream_hangs_up_on_the_provider(provider: ScriptedProvider) -> None:
     gate = threading.Event()
     provider.rules = [Rule(answer="one " + "more " * 200_000, hold=gate, hold_after=1)]
-    async with open_models(environment_of(provider), silence_timeout_s=5) as models:
+    async with models_of(environment_of(provider)) as models:
         async with aclosing(models.stream(call_of(models, "go"))) as parts:
             await anext(parts)
         gate.set()
@@ -201,7 +214,7 @@ async def test_leaving_a_stream_hangs_up_on_the_provider(provider: ScriptedProvi
 
 async def test_a_credential_that_is_gone_is_missed_by_name(provider: ScriptedProvider) -> None:
     environment = environment_of(provider)
-    async with open_models(environment, silence_timeout_s=5) as models:
+    async with models_of(environment) as models:
         del environment["FASED_MODEL_API_KEY"]
         with pytest.raises(FailedPrecondition) as missing:
             await answer(models, "hello")
@@ -213,24 +226,48 @@ async def test_a_changed_credential_is_taken_up_without_a_restart(
     provider: ScriptedProvider,
 ) -> None:
     environment = environment_of(provider)
-    async with open_models(environment, silence_timeout_s=5) as models:
+    async with models_of(environment) as models:
         await answer(models, "one")
         environment["FASED_MODEL_API_KEY"] = "sk-other"
         await answer(models, "two")
     assert [call.authorization for call in provider.calls] == [f"Bearer {KEY}", "Bearer sk-other"]
 
 
+async def test_beyond_the_bound_only_a_pool_that_no_call_uses_is_closed(
+    provider: ScriptedProvider,
+) -> None:
+    gate = threading.Event()
+    provider.rules = [Rule(match="slow", answer="one two", hold=gate, hold_after=1), Rule()]
+    environment = {"FIRST": "sk-first", "SECOND": "sk-second", "THIRD": "sk-third"}
+    async with open_secrets(environment) as secrets:
+        models = OpenAIModels(secrets, silence_timeout_s=5, max_pools=1)
+
+        def asked(key: str, text: str) -> AsyncGenerator[ModelPart, None]:
+            choice = ModelChoice(Provider("own", provider.base_url, f"env:{key}"), "small")
+            return models.stream(ModelCall(choice, (ModelMessage(Role.USER, text),), run_id=7))
+
+        async with aclosing(asked("FIRST", "slow")) as slow:
+            assert (await anext(slow)).text == "one"
+            for key in ("SECOND", "THIRD", "SECOND"):
+                assert "".join([part.text async for part in asked(key, "hi")]) == "You said: hi"
+            gate.set()
+            assert "".join([part.text async for part in slow]) == " two"
+        await models.close()
+    keys = [call.authorization.removeprefix("Bearer sk-") for call in provider.calls]
+    assert keys == ["first", "second", "third", "second"]
+
+
 async def test_a_local_ollama_is_found_with_its_models(provider: ScriptedProvider) -> None:
     provider.models = ["llama3:8b"]
     host = provider.base_url.removesuffix("/v1")
-    async with open_models({"OLLAMA_HOST": host}, silence_timeout_s=5) as models:
+    async with models_of({"OLLAMA_HOST": host}) as models:
         assert models.provider_ids == ("ollama",)
         assert (await answer(models, "hi"))[0] == "You said: hi"
     assert provider.calls[0].model == "llama3:8b"
 
 
 async def test_without_anything_set_up_no_model_is_chosen() -> None:
-    async with open_models(NO_OLLAMA, silence_timeout_s=5) as models:
+    async with models_of(NO_OLLAMA) as models:
         assert models.provider_ids == ()
         assert isinstance(models.choose("", "main"), Finding)
 
@@ -247,7 +284,7 @@ async def test_a_script_answers_by_rules_and_logs_every_call(tmp_path: Path) -> 
         "FASED_SCRIPTED_MODEL": str(script),
         "FASED_SCRIPTED_LOG": str(log),
     }
-    async with open_models(environment, silence_timeout_s=5) as models:
+    async with models_of(environment) as models:
         assert (await answer(models, "weather?"))[0] == "sunny"
         with pytest.raises(ModelFailure) as failed:
             await answer(models, "busy?")
@@ -273,8 +310,6 @@ async def test_a_script_that_is_wrong_stops_the_start_with_its_place(
     script = tmp_path / "script.json"
     script.write_text(content)
     with pytest.raises(InvalidArgument, match="FASED_SCRIPTED_MODEL") as refused:
-        async with open_models(
-            {**NO_OLLAMA, "FASED_SCRIPTED_MODEL": str(script)}, silence_timeout_s=5
-        ):
+        async with models_of({**NO_OLLAMA, "FASED_SCRIPTED_MODEL": str(script)}):
             pass
     assert words in refused.value.message

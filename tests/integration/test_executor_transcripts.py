@@ -55,7 +55,7 @@ async def append(
     database: Database, entries: Sequence[TranscriptEntry], namespace: Namespace = ONE
 ) -> None:
     async with database.queue.acquire() as conn:
-        await transcripts.append(conn, namespace, entries)
+        await transcripts.append(conn, [(namespace, each) for each in entries])
 
 
 async def listed(
@@ -231,9 +231,8 @@ class Server:
         self.stub = executor_service_pb2_grpc.TranscriptServiceStub(channel)
 
     async def append(self, entries: Sequence[TranscriptEntry], namespace: str = ONE) -> None:
-        await self.stub.AppendTranscript(
-            pb.AppendTranscriptRequest(namespace=namespace, entries=map(entry_to_pb, entries))
-        )
+        addition = pb.TranscriptAddition(namespace=namespace, entries=map(entry_to_pb, entries))
+        await self.stub.AppendTranscripts(pb.AppendTranscriptsRequest(additions=[addition]))
 
 
 @pytest.fixture
@@ -304,16 +303,17 @@ async def test_a_page_token_of_another_session_is_refused(server: Server) -> Non
 async def test_an_entry_that_cannot_be_kept_is_refused_whole(server: Server) -> None:
     good, bad = turn(1, "a", "b")
     for spoiled in (
-        pb.AppendTranscriptRequest(
+        pb.TranscriptAddition(
             namespace=ONE, entries=[entry_to_pb(good), entry_to_pb(replace(bad, text="a\x00"))]
         ),
-        pb.AppendTranscriptRequest(namespace="No Namespace", entries=[entry_to_pb(good)]),
-        pb.AppendTranscriptRequest(
-            namespace=ONE, entries=[entry_to_pb(replace(good, run_id=RunId(0)))]
-        ),
+        pb.TranscriptAddition(namespace="No Namespace", entries=[entry_to_pb(good)]),
+        pb.TranscriptAddition(namespace=ONE, entries=[entry_to_pb(replace(good, run_id=RunId(0)))]),
     ):
+        fine = pb.TranscriptAddition(namespace=ONE, entries=[entry_to_pb(good)])
         with pytest.raises(InvalidArgument):
-            await server.stub.AppendTranscript(spoiled)
+            await server.stub.AppendTranscripts(
+                pb.AppendTranscriptsRequest(additions=[fine, spoiled])
+            )
     page = await server.stub.ListTranscript(
         pb.ListTranscriptRequest(parent="namespaces/one", session_key=KEY)
     )
@@ -332,9 +332,7 @@ async def test_a_person_reads_only_their_namespace_and_appends_nowhere(server: S
             pb.ListTranscriptRequest(parent="namespaces/two", session_key=KEY), metadata=viewer
         )
     with pytest.raises(PermissionDenied):
-        await server.stub.AppendTranscript(
-            pb.AppendTranscriptRequest(namespace="one"), metadata=viewer
-        )
+        await server.stub.AppendTranscripts(pb.AppendTranscriptsRequest(), metadata=viewer)
 
 
 def _record(run: int, kind: message_pb2.RunEventKind.ValueType, outcome: str) -> Received:

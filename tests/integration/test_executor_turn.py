@@ -156,9 +156,8 @@ async def test_a_run_that_comes_back_with_its_answer_never_calls_the_model_again
         run_id = await home.enqueue(message("hello"))
         run = await home.lease(str(uuid.uuid4()))
         checkpoint = run_pb2.Checkpoint(step="act", value_json=KEPT)
-        await home.queue.PutCheckpoint(
-            pb.PutCheckpointRequest(run_id=run_id, epoch=run.epoch, checkpoint=checkpoint)
-        )
+        step = pb.FinishedStep(run_id=run_id, epoch=run.epoch, checkpoint=checkpoint)
+        await home.queue.PutCheckpoints(pb.PutCheckpointsRequest(steps=[step]))
         held = pb.HeldRun(run_id=run_id, epoch=run.epoch)
         await home.queue.ReleaseRuns(pb.ReleaseRunsRequest(runs=[held]))
     async with house(database_url, uses(provider)) as home:
@@ -299,8 +298,9 @@ async def test_entries_of_a_run_that_failed_show_as_undelivered_and_no_model_see
         await until(provider.called)
         run_id = await home.enqueue(message("lost"))
         run = await home.lease(str(uuid.uuid4()))
-        await home.transcripts.AppendTranscript(
-            executor_pb.AppendTranscriptRequest(namespace=NAMESPACE, entries=[_line(run_id)])
+        line = executor_pb.TranscriptAddition(namespace=NAMESPACE, entries=[_line(run_id)])
+        await home.transcripts.AppendTranscripts(
+            executor_pb.AppendTranscriptsRequest(additions=[line])
         )
         completion = pb.Completion(
             run_id=run_id, epoch=run.epoch, outcome="failed", result=run_pb2.RunResult(reason="X")

@@ -66,8 +66,9 @@ async def test_methods_of_services_are_closed_to_everyone(database_url: str) -> 
     async with open_gateway_on(database_url) as gateway, gateway.grpc() as channel:
         admin = await gateway.new_token("root", access_pb2.ROLE_ADMIN)
         policy = policy_service_pb2_grpc.PolicyServiceStub(channel)
-        decide = policy_service_pb2.DecideRequest(namespace="default", agent_id="main")
-        code, reason = await refused(policy.Decide(decide, **bearing(admin)))
+        run = policy_service_pb2.WantedRun(namespace="default", agent_id="main")
+        decide = policy_service_pb2.DecideRunsRequest(runs=[run])
+        code, reason = await refused(policy.DecideRuns(decide, **bearing(admin)))
         assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED")
         tokens = policy_service_pb2_grpc.TokenServiceStub(channel)
         ask = policy_service_pb2.AuthenticateRequest(secret=admin)

@@ -210,7 +210,8 @@ async def test_a_run_of_a_missing_agent_is_refused_with_the_command_that_adds_it
     up: Running,
 ) -> None:
     policy = grpc_stubs.PolicyServiceStub(up.channel)
-    decided = await policy.Decide(pb.DecideRequest(namespace="alpha", agent_id="gone"))
+    request = pb.DecideRunsRequest(runs=[pb.WantedRun(namespace="alpha", agent_id="gone")])
+    (decided,) = (await policy.DecideRuns(request)).decisions
     assert not decided.allowed
     assert decided.finding.reason == "AGENT_MISSING"
     assert decided.finding.setup_target == "fased agents add gone"

@@ -24,6 +24,7 @@ from tests.support.queues import (
     new_run,
     outcomes,
     put,
+    put_checkpoint,
     states,
     take,
     turn_clock,
@@ -73,7 +74,7 @@ async def test_a_stale_epoch_writes_nothing(conns: list[Any]) -> None:
     assert await finish.release(conn, [held(old)], announce) == [WriteResult.STALE]
     assert await park.park(conn, held(old), 0, None, announce) is WriteResult.STALE
     assert await delay.reschedule(conn, held(old), now, "X", announce) is WriteResult.STALE
-    assert await checkpoints.put(conn, old.run_id, old.epoch, "plan", "1") is None
+    assert await put_checkpoint(conn, old.run_id, old.epoch, "plan", "1") is None
 
     assert await conn.fetchrow("SELECT * FROM scheduler.run") == before
     assert await checkpoints.list_of(conn, [old.run_id]) == {}
@@ -119,8 +120,8 @@ async def test_each_completion_of_a_batch_stands_on_its_own(conns: list[Any]) ->
 
 async def test_the_first_write_of_a_checkpoint_stands_and_is_answered(conns: list[Any]) -> None:
     run = await leased(conns[0])
-    first = await checkpoints.put(conns[0], run.run_id, run.epoch, "act/1", '{"n": 1}')
-    second = await checkpoints.put(conns[1], run.run_id, run.epoch, "act/1", '{"n": 2}')
+    first = await put_checkpoint(conns[0], run.run_id, run.epoch, "act/1", '{"n": 1}')
+    second = await put_checkpoint(conns[1], run.run_id, run.epoch, "act/1", '{"n": 2}')
     await finish.release(conns[0], [held(run)], announce)
 
     [again] = await take(conns[0], WORKER)
@@ -137,7 +138,7 @@ async def test_a_checkpoint_under_way_holds_recovery_off(conns: list[Any]) -> No
     await turn_clock(conns, timedelta(minutes=1))
     transaction = conns[0].transaction()
     await transaction.start()
-    await checkpoints.put(conns[0], run.run_id, run.epoch, "plan", "1")
+    await put_checkpoint(conns[0], run.run_id, run.epoch, "plan", "1")
 
     assert (await recover.recover(conns[1], announce)).ready == 0
     await transaction.commit()
@@ -207,7 +208,7 @@ async def test_a_lane_goes_on_whichever_of_its_runs_end_at_once(conns: list[Any]
         stay = [
             run_id for run_id, end in zip(await put(conns[0], *runs), ends, strict=True) if not end
         ]
-        await cancel.cancel_task(conns[0], NAMESPACE, TaskId(str(task)), announce)
+        await cancel.cancel_tasks(conns[0], NAMESPACE, [TaskId(str(task))], announce)
         for run_id in stay:
             [run] = await take(conns[0], WORKER, 2)
             assert run.run_id == run_id
@@ -363,13 +364,13 @@ async def test_cancelling_a_session_or_a_task_reaches_all_their_live_runs(
 
     one = SessionKey("agent:main:one")
     assert await cancel.cancel_session(conns[0], NAMESPACE, one, announce) == 3
-    assert await cancel.cancel_task(conns[0], NAMESPACE, TaskId(str(task)), announce) == 1
+    assert await cancel.cancel_tasks(conns[0], NAMESPACE, [TaskId(str(task))], announce) == 1
     assert len(await states(conns[0])) == 2
 
 
 async def test_a_retried_run_keeps_its_number_and_its_steps(conns: list[Any]) -> None:
     run = await leased(conns[0])
-    await checkpoints.put(conns[0], run.run_id, run.epoch, "plan", "1")
+    await put_checkpoint(conns[0], run.run_id, run.epoch, "plan", "1")
     with pytest.raises(FailedPrecondition) as live:
         await retry.retry(conns[0], NAMESPACE, run.run_id)
     await finish_run(conns[0], run, Outcome.FAILED)

@@ -27,7 +27,6 @@ from fased.core.queue import Completion, HeldRun
 from fased.core.runs import Outcome, RunClass, RunResult
 from fased.store.queue import (
     cancel,
-    checkpoints,
     claim,
     delay,
     enqueue,
@@ -40,7 +39,15 @@ from fased.store.queue import (
 )
 from tests.support.queue_model import LEASE_TICKS, RUN_TICKS, IllegalAnswer, Queue, answer
 from tests.support.queue_rules import PERSON_KINDS, WORKER_KINDS, Call, QueueRules, pick
-from tests.support.queues import NAMESPACE, announce, connection, item, new_run, turn_clock
+from tests.support.queues import (
+    NAMESPACE,
+    announce,
+    connection,
+    item,
+    new_run,
+    put_checkpoint,
+    turn_clock,
+)
 
 # A tick is far longer than an example runs; terms end half a tick early, so that the time an
 # example takes itself never decides.
@@ -114,7 +121,7 @@ class Driver:
         return await _reschedule(conn, run, self.at(delay), "NETWORK", announce)
 
     async def checkpoint(self, conn: Any, run_id: int, epoch: int, step: str, value: str) -> Any:
-        kept = await checkpoints.put(conn, RunId(run_id), epoch, step, value)
+        kept = await put_checkpoint(conn, RunId(run_id), epoch, step, value)
         return None if kept is None else kept.value_json
 
     async def cancel(self, conn: Any, run_id: int) -> Any:

@@ -35,17 +35,19 @@ GROWING = re.compile(r"run|run_history.*|enqueue_key|lane|checkpoint|run_payload
 _ONLY = {"columns": history._LIVE_COLUMNS}
 
 _FILL = """
-INSERT INTO scheduler.lane (namespace, lane, seq)
-SELECT 'ns' || n % 5, 'l' || n, 10 FROM generate_series(1, 50000) n;
-INSERT INTO scheduler.run (id, namespace, lane, seq, class, state, session_key, task_id, run_for,
-  time_left, created_at, run_at, worker, deadline_at, wake_at, epoch, body)
-SELECT n, 'ns' || n % 5, 'l' || n % 50000, n, n % 4,
+INSERT INTO scheduler.lane (key, id, seq)
+SELECT key, key, 10
+FROM generate_series(1, 50000) n, LATERAL (SELECT ((n % 5)::bigint << 48) + n AS key) l;
+INSERT INTO scheduler.run (id, lane_key, lane_id, namespace, lane, seq, class, state, session_key,
+  task_id, run_for, time_left, created_at, run_at, worker, deadline_at, wake_at, epoch, body)
+SELECT n, key, key, 'ns' || n % 5, 'l' || n % 50000, n, n % 4,
   CASE WHEN n > 50000 THEN CASE WHEN n % 10 = 0 THEN 4 ELSE 0 END
     WHEN n % 20 = 0 THEN 2 WHEN n % 21 = 0 THEN 3 ELSE 1 END,
   'agent:main:' || n % 1000, CASE WHEN n % 50 = 0 THEN gen_random_uuid() END, '10 min', '10 min',
   now(), now(), '00000000-0000-0000-0000-000000000001', now() + n % 600 * interval '1 s',
   now() + n % 600 * interval '1 s', n, '{"agent_id": "main"}'
-FROM generate_series(1, 100000) n;
+FROM generate_series(1, 100000) n,
+  LATERAL (SELECT ((n % 5)::bigint << 48) + n % 50000 AS key) l;
 INSERT INTO scheduler.run_history (id, namespace, lane, class, session_key, task_id, run_for,
   created_at, run_at, ended_at, outcome, body)
 SELECT n, 'ns' || n % 5, 'l' || n % 50000, n % 4, 'agent:main:' || n % 1000,
@@ -62,24 +64,26 @@ SELECT n, '{"agent_id": "main"}' FROM generate_series(1, 20000) n;
 
 IDS = list(range(1, BATCH + 1))
 NAMES = [f"ns{n % 5}" for n in IDS]
-LANES = [f"l{n}" for n in IDS]
+KEYS = [f"k{n}" for n in IDS]
+LANES = [((n % 5) << 48) + n for n in IDS]
 ID, TASK = uuid4(), uuid4()
 NOTHING = "{}"
 
 # A sweep over a class of passing rows may read all of them, so only the hot ones stand here.
 STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "advance": (lanes._ADVANCE, (NAMES, LANES, IDS)),
+    "advance": (lanes._ADVANCE, (LANES, IDS)),
     "lock": (lanes._LOCK_FAMILIES, (IDS,)),
     "lock one": (lanes._LOCK_FAMILIES, ([7],)),
-    "promote": (lanes._PROMOTE, (NAMES, LANES)),
-    "known": (enqueue._KNOWN, (NAMES, LANES)),
+    "promote": (lanes._PROMOTE, (LANES,)),
+    "promote next": (lanes._PROMOTE_NEXT, (LANES, IDS)),
+    "known": (enqueue._KNOWN, (NAMES, KEYS)),
     "parents": (enqueue._PARENTS, (IDS,)),
     "behind parked": (enqueue._BEHIND_PARKED, (IDS,)),
     "ready": (claim._READY, (ID, timedelta(seconds=15), [], BATCH)),
-    "claim": (claim._CLAIM, (ID, [0, 3], ["ns0", "ns1"], [100, 400])),
-    "payloads": (claim._PAYLOADS, (IDS,)),
+    "claim": (claim._CLAIM, (ID, [0, 3], ["ns0", "ns1"], [1, 1], [100, 400])),
     "checkpoints": (checkpoints._OF_RUNS, (IDS,)),
-    "held": (checkpoints._HELD, (7, 7)),
+    "put": (checkpoints._PUT, (IDS, IDS, ["plan"] * BATCH, [NOTHING] * BATCH)),
+    "earlier": (checkpoints._GET, (IDS, ["plan"] * BATCH)),
     "end": (
         ends._END,
         (IDS, IDS, ["failed"] * BATCH, [NOTHING] * BATCH, [False] * BATCH, NOTHING, False),
@@ -97,8 +101,8 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "recover": (recover._RECOVER, (BATCH,)),
     "past deadline": (recover._PAST_DEADLINE, (BATCH,)),
     "heartbeat": (workers._HELD, (ID, timedelta(seconds=5))),
-    "cancel session": (history.OF_SESSION, ("ns1", "agent:main:6")),
-    "cancel task": (cancel._OF_TASK, ("ns1", TASK)),
+    "cancel session": (cancel._OF_SESSION, ("ns1", "agent:main:6", LANES[5])),
+    "cancel tasks": (cancel._OF_TASKS, ("ns1", [TASK])),
     "retry": (retry._TAKE, (200_007, "ns2")),
     "get live": (history._GET_LIVE, (7, "ns2")),
     "get ended": (history._GET_ENDED, (200_007, "ns2")),
@@ -112,9 +116,9 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     ),
     "live page of a session": (
         history._LIVE_PAGE.format(only=history._LIVE_BY_SESSION, **_ONLY),
-        ("ns1", "agent:main:6", 90_000, 50),
+        ("ns1", "agent:main:6", 90_000, 50, LANES[5]),
     ),
-    "status": (history._STATUS, ("ns1",)),
+    "status": (history._STATUS, ("ns1", 1 << 48, (2 << 48) - 1)),
 }
 
 

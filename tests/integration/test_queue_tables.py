@@ -13,7 +13,15 @@ from fased.core.events import outbox_shard
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import Completion, RunCursor
 from fased.core.runs import Outcome, RunResult, session_lane
-from fased.store.queue import cancel, checkpoints, finish, history, partitions, retry, sweep
+from fased.store.queue import (
+    cancel,
+    finish,
+    history,
+    lanes,
+    partitions,
+    retry,
+    sweep,
+)
 from tests.support.queues import (
     HOUR,
     NAMESPACE,
@@ -22,6 +30,7 @@ from tests.support.queues import (
     finish_run,
     new_run,
     put,
+    put_checkpoint,
     states,
     take,
     turn_clock,
@@ -85,7 +94,7 @@ async def test_keys_and_checkpoints_outlive_their_run_and_are_pruned_later(
 ) -> None:
     [run_id] = await put(conns[0], new_run())
     [run] = await take(conns[0], WORKER)
-    await checkpoints.put(conns[0], run.run_id, run.epoch, "plan", "1")
+    await put_checkpoint(conns[0], run.run_id, run.epoch, "plan", "1")
     await finish_run(conns[0], run, Outcome.FAILED)
     for prune in (sweep.prune_keys, sweep.prune_checkpoints):
         assert await prune(conns[0], DAYS) == 0
@@ -113,8 +122,8 @@ async def test_idle_lanes_are_forgotten_but_none_that_a_run_in_any_state_has(
     assert await sweep.prune_lanes(conns[0], 2 * DAY) == 0
     assert await sweep.prune_lanes(conns[0], HOUR) == 1
 
-    lanes = await conns[0].fetch("SELECT lane FROM scheduler.lane ORDER BY lane")
-    assert [row["lane"] for row in lanes] == ["delayed", "leased", "ready"]
+    kept = {row["key"] for row in await conns[0].fetch("SELECT key FROM scheduler.lane")}
+    assert kept == {lanes.key_of(NAMESPACE, lane) for lane in ("delayed", "leased", "ready")}
 
 
 async def test_a_lane_is_not_forgotten_under_a_run_that_is_being_put_in(conns: list[Any]) -> None:

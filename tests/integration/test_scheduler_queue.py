@@ -367,10 +367,11 @@ def _soon() -> Timestamp:
 
 async def _put(
     scheduler: Scheduler, run: run_pb2.LeasedRun, value_json: str
-) -> pb.PutCheckpointResponse:
+) -> pb.CheckpointResult:
     checkpoint = run_pb2.Checkpoint(step="act", value_json=value_json)
-    request = pb.PutCheckpointRequest(run_id=run.run_id, epoch=run.epoch, checkpoint=checkpoint)
-    return await scheduler.queue.PutCheckpoint(request)
+    step = pb.FinishedStep(run_id=run.run_id, epoch=run.epoch, checkpoint=checkpoint)
+    answer = await scheduler.queue.PutCheckpoints(pb.PutCheckpointsRequest(steps=[step]))
+    return answer.results[0]
 
 
 async def _is_known(scheduler: Scheduler, worker: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -11,7 +12,10 @@ from fased.api.types.v1 import message_pb2
 from fased.bus import topics
 from fased.bus.pglog import open_pglog
 from fased.bus.port import Record
+from fased.core import delivery
 from fased.core.messages import OutboundMessage, PeerKind, Thread, ThreadKind
+from fased.core.names import AccountId, ChannelId, Namespace
+from fased.store.channels import deliveries, lanes
 from fased.store.notify import open_hints
 from fased.wire.messages import target_to_pb
 from tests.support.calls import eventually
@@ -321,6 +325,51 @@ async def test_a_result_for_an_account_that_is_not_there_is_refused(
         delivery = await telegram.ended(lost)
         assert (delivery.state, delivery.reason) == (FAILED, "ACCOUNT_MISSING")
         assert await told(telegram, 1) == [(2, "failed", "ACCOUNT_MISSING")]
+        (dead,) = await telegram.published(topics.DEAD_LETTER, 1)
+        assert dead.headers["fased-error"] == "ACCOUNT_MISSING"
+        assert message_pb2.OutboundMessage.FromString(dead.value).text == "nobody here"
+
+
+async def test_a_chat_that_was_empty_meanwhile_is_no_longer_that_of_who_held_it(
+    database_url: str, api: TelegramApi, bot: Bot
+) -> None:
+    place = (Namespace("default"), ChannelId("telegram"), AccountId("default"))
+    minute = timedelta(minutes=1)
+    async with channels(database_url, api, bot) as telegram:
+        pool = telegram.running.host.database.queue
+        held = []
+        for text in ("one", "two"):
+            # Nobody sends for an account that is not there.
+            message = result(5, text)
+            async with pool.acquire() as conn:
+                outcome = delivery.to_send([(text, text)])
+                await deliveries.insert(conn, message, UUID(message.id), outcome)
+                [lane] = await lanes.claim(conn, place, text, 1, minute)
+                held.append(lane)
+                send = await lanes.begin(conn, lane, minute)
+                assert send is not None
+                await lanes.end(conn, lane, send, delivery.Step(delivery.DeliveryState.SENT))
+                assert await lanes.begin(conn, lane, minute) is None
+                assert not await lanes.leave(conn, lane)
+        assert held[0].generation != held[1].generation
+
+
+async def test_a_flood_in_several_chats_lets_the_whole_account_wait(
+    database_url: str, api: TelegramApi, bot: Bot
+) -> None:
+    bot.add_fault("flood", method="sendMessage", times=3, retry_after_s=2)
+    async with channels(database_url, api, bot, sends_per_account=3) as telegram:
+        await telegram.add_account()
+        answers = [result(chat_id, "hi") for chat_id in (5, 6, 7, 8, 9)]
+        for chat_id in (8, 9):
+            bot.add_chat(chat_id, "private")
+        await telegram.publish(*answers)
+        for answer in answers:
+            assert (await telegram.ended(answer)).state == SENT
+    calls = [call for call in bot.calls if call.method == "sendmessage"]
+    refused, sent = calls[:3], calls[3:]
+    assert [call.status for call in refused] == [429] * 3
+    assert all(call.at >= refused[-1].at + 1.9 for call in sent)
 
 
 async def test_typing_is_shown_when_a_run_began(

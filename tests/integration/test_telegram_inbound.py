@@ -10,7 +10,14 @@ import pytest
 from fased.core.messages import Peer, PeerKind, Thread, ThreadKind
 from tests.support.calls import eventually
 from tests.support.telegram_api import TelegramApi, telegram_api
-from tests.support.telegram_channels import TOKEN_NAME, Channels, channels, channels_process
+from tests.support.telegram_channels import (
+    TOKEN_NAME,
+    Channels,
+    channels,
+    channels_process,
+    result,
+    texts_of,
+)
 from tests.support.telegram_state import Bot
 
 TOKEN = "7000001:AAcanary-telegram-token-000000000000000"
@@ -212,3 +219,12 @@ async def test_a_group_that_becomes_a_supergroup_is_noted_and_answered_there(
             return [tuple(row) for row in found] == [("-7", "-1007")]
 
         assert await eventually(is_noted)
+        bot.user_says(-1007, "still here")
+        (event,) = await telegram.inbound(1)
+        # To bindings, sessions, lists and history it is the group that it was.
+        assert (event.text, event.peer) == ("still here", Peer(PeerKind.GROUP, "-7"))
+        assert event.parent_peer == Peer(PeerKind.GROUP, "-1007")
+        answer = result(-7, "I know", kind=PeerKind.GROUP)
+        await telegram.publish(answer)
+        await telegram.ended(answer)
+    assert texts_of(bot, -1007) == ["I know"]

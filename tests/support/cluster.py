@@ -14,8 +14,11 @@ from pathlib import Path
 import asyncpg
 import httpx2 as httpx
 
+from cli.connection import Gateway
+from fased.api.router.v1 import binding_pb2, router_service_pb2, router_service_pb2_grpc
 from fased.bus import topics
 from fased.bus.kafka import open_kafka
+from fased.rpc.client import open_client
 from fased.store import outbox
 from tests.support import ports
 from tests.support.kafka import Broker, temporary_broker
@@ -44,6 +47,7 @@ class Cluster:
         self.postgres = postgres
         self.kafka = kafka
         self.token = "fased_" + secrets.token_urlsafe(32)
+        self.service_token = secrets.token_urlsafe(32)
         self._http_port, self._public_port = ports.free_port(), ports.free_port()
         self.members = {
             name: Member(service, folder / f"{name}.log")
@@ -52,10 +56,36 @@ class Cluster:
         }
         self._environment = {**self._shared(), **NO_OLLAMA, **_QUICK, **environment}
 
+    @property
+    def dsn(self) -> str:
+        """Its database."""
+        return self.postgres.dsn
+
+    @property
+    def webhook_url(self) -> str:
+        """Where one of the channels takes webhooks: there is no balancer before them."""
+        return f"http://127.0.0.1:{self.members['channels-0'].webhook_port}"
+
+    def gateway(self) -> Gateway:
+        """Where its gRPC gateway is, for its admin."""
+        return Gateway(f"127.0.0.1:{self._public_port}", self.token)
+
     async def migrate(self) -> None:
         """Make the schemas and topics."""
         done = await asyncio.to_thread(self.fased, "migrate")
         assert done.returncode == 0, done.stderr
+
+    async def set_dm_scope(self, dm_scope: str) -> None:
+        """Say who shares a session, as a resource of a cluster does."""
+        channel, client = open_client(self.members["router-0"].address, self.service_token)
+        await router_service_pb2_grpc.RouteServiceStub(channel).ApplyRouting(
+            router_service_pb2.ApplyRoutingRequest(
+                parent="namespaces/default",
+                managed_by="resource:test",
+                session=binding_pb2.SessionPolicy(dm_scope=dm_scope),
+            )
+        )
+        await client.close()
 
     async def start(self, *names: str) -> None:
         """Start these processes, or all; returns when each of them serves."""
@@ -158,7 +188,7 @@ class Cluster:
             **addresses,
             "FASED_DATABASE_URL": self.postgres.dsn,
             "FASED_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
-            "FASED_SERVICE_TOKEN": secrets.token_urlsafe(32),
+            "FASED_SERVICE_TOKEN": self.service_token,
             "FASED_ADMIN_TOKEN": self.token,
             "FASED_HTTP_PORT": str(self._http_port),
             "FASED_GRPC_LISTEN": f"127.0.0.1:{self._public_port}",

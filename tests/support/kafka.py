@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 
 from tests.support.postgres import blocking
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 _HERE = Path(__file__).parent
 _POM = _HERE / "kafka" / "pom.xml"
 _ENSURE = _HERE.parents[1] / "scripts" / "ensure-kafka.sh"
@@ -35,8 +35,8 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://{address}:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://{address}:{port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={folder}/log
@@ -66,19 +66,23 @@ class Broker:
         self,
         folder: Path,
         *,
+        address: str = "127.0.0.1",
         scram: str = "",
         security: Mapping[str, str] = MappingProxyType({}),
         client: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """`security` are properties that replace those of an open listener, `scram` a user that
-        the log folder is formatted with, and `client` how aiokafka speaks to it all.
+        """`address` is one of this machine, `security` are properties that replace those of an open
+        listener, `scram` a user that the log folder is formatted with, and `client` how aiokafka
+        speaks to it all.
         """
         self._folder = folder
         self._client = client
         self._format = ["--add-scram", scram] if scram else []
         port, controller_port = _free_ports(2)
-        self.bootstrap = f"127.0.0.1:{port}"
-        properties = _PROPERTIES.format(port=port, controller_port=controller_port, folder=folder)
+        self.bootstrap = f"{address}:{port}"
+        properties = _PROPERTIES.format(
+            address=address, port=port, controller_port=controller_port, folder=folder
+        )
         # The last of two lines for one property is the one that holds.
         properties += "".join(f"{name}={value}\n" for name, value in security.items())
         properties = properties.replace("@PORT@", str(port)).replace(

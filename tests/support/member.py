@@ -34,6 +34,7 @@ class Member:
     log: Path
     listen_port: int = field(default_factory=ports.free_port)
     metrics_port: int = field(default_factory=ports.free_port)
+    webhook_port: int = field(default_factory=ports.free_port)
     process: asyncio.subprocess.Process | None = None
     is_frozen: bool = False
 
@@ -52,6 +53,7 @@ class Member:
                     **environment,
                     "FASED_LISTEN": self.address,
                     "FASED_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
+                    "FASED_WEBHOOK_LISTEN": f"127.0.0.1:{self.webhook_port}",
                 },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -88,6 +90,15 @@ class Member:
             code = await self._running().wait()
         self.process, self.is_frozen = None, False
         return code
+
+    async def end(self) -> None:
+        """Stop it if it runs, frozen or not."""
+        if self.process is None:
+            return
+        if self.is_frozen:
+            self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        await self.ended()
 
     async def metrics(self) -> str:
         """What it tells Prometheus."""

@@ -8,7 +8,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,10 +38,11 @@ class Postgres(Protocol):
 class Postgres15:
     """Debian's server on a port of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self._folder = folder
+        self._address = address
         self._port = ports.free_port()
-        self.dsn = f"postgresql://fased@127.0.0.1:{self._port}/postgres"
+        self.dsn = f"postgresql://fased@{address}:{self._port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
 
     def make(self) -> None:
@@ -56,6 +57,11 @@ class Postgres15:
             **_account(),
         )
 
+    def admit(self, network: str) -> None:
+        """Let the clients of a network in, before the start."""
+        with (self._folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+
     async def restart(self) -> None:
         """See `Postgres`."""
         self.start()
@@ -67,7 +73,7 @@ class Postgres15:
     def start(self) -> None:
         """Start it; returns when it takes connections."""
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self._address,
             "port": str(self._port),
             "unix_socket_directories": "",
             "max_connections": _MAX_CONNECTIONS,
@@ -98,7 +104,7 @@ class Postgres15:
             self._process = None
 
     def _asked(self) -> int:
-        words = ("--quiet", "--host=127.0.0.1", f"--port={self._port}")
+        words = ("--quiet", f"--host={self._address}", f"--port={self._port}")
         return subprocess.run([BINARIES / "pg_isready", *words], check=False).returncode
 
 
@@ -109,12 +115,23 @@ def temporary_cluster_postgres() -> Iterator[Postgres]:
         with temporary_server({"max_connections": _MAX_CONNECTIONS}) as embedded:
             yield PrivatePostgres(embedded)
         return
+    with temporary_postgres15() as server:
+        yield server
+
+
+@contextmanager
+def temporary_postgres15(
+    address: str = "127.0.0.1", networks: Sequence[str] = ()
+) -> Iterator[Postgres15]:
+    """A started server on an address of this machine, for clients of these networks too."""
     with temporary_folder() as folder:
         account = _account()
         if account:
             os.chown(folder, account["user"], account["group"])
-        server = Postgres15(folder)
+        server = Postgres15(folder, address)
         server.make()
+        for network in networks:
+            server.admit(network)
         blocking(server.restart())
         try:
             yield server

@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 from fased.core.events import OutboxEvent
 from fased.core.names import AgentId, Namespace, RunId, SessionId, SessionKey, TaskId
 from fased.core.queue import (
+    Checkpoint,
     Completion,
     CompletionResult,
     EnqueueItem,
+    FinishedStep,
     HeldRun,
     LeasedRun,
 )
@@ -27,7 +29,7 @@ from fased.core.runs import (
     Trigger,
 )
 from fased.store import database
-from fased.store.queue import claim, enqueue, finish
+from fased.store.queue import checkpoints, claim, enqueue, finish
 
 NAMESPACE = Namespace("default")
 LEASE = timedelta(seconds=15)
@@ -117,6 +119,14 @@ async def finish_run(
     completion = Completion(run.run_id, run.epoch, outcome, RunResult(text=text), deliver=True)
     [result] = await finish.complete(conn, [completion], announce)
     return result
+
+
+async def put_checkpoint(
+    conn: Any, run_id: RunId, epoch: int, step: str, value_json: str
+) -> Checkpoint | None:
+    """Store what one step left; what stands, None when the run is no longer held so."""
+    [stored] = await checkpoints.put(conn, [FinishedStep(run_id, epoch, step, value_json)])
+    return stored
 
 
 async def states(conn: Any) -> dict[int, int]:

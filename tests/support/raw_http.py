@@ -1,4 +1,4 @@
-"""An HTTP server on loopback whose answer may also be none: for vendors that hang up.
+"""An HTTP server whose answer may also be none: for vendors that hang up.
 
 Decides nothing about what is answered. A caller that hangs up ends the work on its call.
 """
@@ -107,11 +107,13 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(respond: Respond, port: int = 0) -> AsyncIterator[int]:
-    """A server on 127.0.0.1 while the context lasts; its port, a free one for 0."""
+async def serving(
+    respond: Respond, port: int = 0, address: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """A server on this machine while the context lasts; gives its port, a free one for 0."""
     connections: set[_Connection] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(respond, connections), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Connection(respond, connections), address, port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

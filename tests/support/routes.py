@@ -4,6 +4,7 @@ The table is what the compiled resolver is compared with: slow, and written from
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,6 +28,8 @@ SELECTORS: Mapping[str, st.SearchStrategy[Any]] = {
     "role_ids": st.lists(st.sampled_from(["r1", "r1 ", "r2", ""]), max_size=2).map(tuple),
 }
 MESSAGES = st.builds(RouteInput, peer=PEERS, parent_peer=PEERS, **SELECTORS)
+# Nothing that is stored lacks an age; what does is older than all.
+AGES = st.sampled_from([None, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)])
 OPTIONS = st.builds(RoutingOptions, st.booleans(), st.booleans())
 
 
@@ -53,6 +56,7 @@ def binding_lists(draw: st.DrawFn, max_size: int = 12) -> list[Binding]:
             position=position,
             agent_id=draw(st.sampled_from(["a", "b", "ghost", ""])),
             peer=draw(BINDING_PEERS),
+            created_at=draw(AGES),
             **{name: draw(values) for name, values in SELECTORS.items()},
         )
         for at, position in enumerate(positions)
@@ -70,8 +74,13 @@ def reference_winner(
             if _selectors_hold(one, message) and belongs(one, message, options)
         ]
         if matching:
-            return min(matching, key=lambda one: (one.position, one.id)), tier
+            return min(matching, key=_place), tier
     return None, MatchedBy.DEFAULT
+
+
+def _place(one: Binding) -> tuple[int, float, str]:
+    """Smallest position first, then the elder, then the smaller id."""
+    return one.position, one.created_at.timestamp() if one.created_at else -1.0, one.id
 
 
 def _selectors_hold(one: Binding, message: RouteInput) -> bool:

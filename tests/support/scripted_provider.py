@@ -1,4 +1,4 @@
-"""A loopback HTTP server that speaks OpenAI's chat completions by rules, and counts its calls.
+"""An HTTP server that speaks OpenAI's chat completions by rules, and counts its calls.
 
 Stands for the outside world: slow, failing and hanging up where a test says so.
 """
@@ -51,8 +51,8 @@ class Call:
 class ScriptedProvider:
     """The server's script and its memory."""
 
-    def __init__(self, port: int) -> None:
-        self.base_url = f"http://127.0.0.1:{port}/v1"
+    def __init__(self, address: str, port: int) -> None:
+        self.base_url = f"http://{address}:{port}/v1"
         self.rules: list[Rule] = []
         self.calls: list[Call] = []
         self.models: list[str] = []
@@ -79,10 +79,10 @@ class ScriptedProvider:
 
 
 @contextmanager
-def scripted_provider() -> Iterator[ScriptedProvider]:
-    """The server, on a free port of the loopback; stopped after the block."""
-    server = _Server(("127.0.0.1", 0), _Speaker)
-    server.provider = ScriptedProvider(server.server_address[1])
+def scripted_provider(address: str = "127.0.0.1", port: int = 0) -> Iterator[ScriptedProvider]:
+    """The server, on a free port unless one is given; stopped after the block."""
+    server = _Server((address, port), _Speaker)
+    server.provider = ScriptedProvider(address, server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -244,12 +244,12 @@ CONTROLS: Mapping[str, Callable[..., Any]] = {
 
 @asynccontextmanager
 async def telegram_api(
-    port: int = 0, webhook_retry_s: float = WEBHOOK_RETRY_S
+    port: int = 0, webhook_retry_s: float = WEBHOOK_RETRY_S, address: str = "127.0.0.1"
 ) -> AsyncIterator[TelegramApi]:
     """The server, running in this process while the context lasts."""
     api = TelegramApi(webhook_retry_s)
-    async with raw_http.serving(api.respond, port) as bound:
-        api.base_url = f"http://127.0.0.1:{bound}"
+    async with raw_http.serving(api.respond, port, address) as bound:
+        api.base_url = f"http://{address}:{bound}"
         try:
             yield api
         finally:

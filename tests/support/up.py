@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 
@@ -25,10 +26,18 @@ _BARE = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
 @asynccontextmanager
-async def running_up(**environment: str) -> AsyncIterator["Up"]:
-    """A `fased up` on a folder of its own, stopped after the block; its database goes with it."""
+async def running_up(
+    configuration: Mapping[str, Any] | None = None, **environment: str
+) -> AsyncIterator["Up"]:
+    """A `fased up` on a folder of its own, stopped after the block; its database goes with it.
+
+    `configuration` is what its fased.json says.
+    """
     with temporary_folder() as base:
         up = Up(base / "state", {"HOME": str(base), **NO_OLLAMA, **environment})
+        if configuration:
+            up.state_dir.mkdir(mode=0o700)
+            (up.state_dir / "fased.json").write_text(json.dumps(configuration))
         try:
             await up.start()
             yield up
@@ -81,12 +90,14 @@ class Up:
 
     def kill_postgres(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End its PostgreSQL: SIGKILL as the kernel would, SIGQUIT as `-m immediate` does."""
-        home, pointer = self.state_dir / "postgres", self.state_dir / postgres_home.POINTER
-        if pointer.exists():
-            home = Path(pointer.read_text().strip())
-        found = postmaster.read(home / "data")
-        assert found is not None
-        os.kill(found.pid, how)
+        os.kill(self._postmaster().pid, how)
+
+    @property
+    def dsn(self) -> str:
+        """Its database, which is there while the process is killed too."""
+        role, database = postgres_home.ROLE, postgres_home.DATABASE
+        where = f"host={quote(str(self._postmaster().sockets))}&port={postgres_home.PORT}"
+        return f"postgresql://{role}@/{database}?{where}"
 
     def gateway(self) -> dict[str, Any]:
         """What `fased up` wrote for its clients: addresses, token, pid."""
@@ -118,6 +129,14 @@ class Up:
             base_url=gateway["http"], headers=headers, timeout=30
         ) as client:
             yield client
+
+    def _postmaster(self) -> postmaster.Postmaster:
+        home, pointer = self.state_dir / "postgres", self.state_dir / postgres_home.POINTER
+        if pointer.exists():
+            home = Path(pointer.read_text().strip())
+        found = postmaster.read(home / "data")
+        assert found is not None
+        return found
 
     def _words(self) -> list[str]:
         return ["--state-dir", str(self.state_dir), "--port", str(self.port)]
