@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -35,7 +36,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    settings: AccountSettings
+    account: Account
     connection: TelegramConnection
     task: "asyncio.Task[None]"
 
@@ -96,7 +97,7 @@ class Connections:
         gone = [
             place
             for place, running in self._running.items()
-            if place not in wanted or wanted[place].settings != running.settings
+            if place not in wanted or _identity(wanted[place]) != _identity(running.account)
         ]
         for place in gone:
             await _ended(self._running.pop(place).task)
@@ -113,7 +114,7 @@ class Connections:
                 group.create_task(self._keep(place, sender.run))
 
         task = asyncio.create_task(serve(), name=f"channels-{'/'.join(place)}")
-        self._running[place] = _Running(account.settings, connection, task)
+        self._running[place] = _Running(account, connection, task)
 
     async def _keep(self, place: Place, work: Callable[[], Awaitable[None]]) -> None:
         while not self._host.stop.is_set():
@@ -123,6 +124,11 @@ class Connections:
                 # One account's failure must not end the others; most are a database that is away.
                 logger.warning("channel_account_interrupted", account="/".join(place), exc_info=exc)
                 await wait_or_stop(self._host.stop, RETRY_S * random.uniform(0.5, 1.5))
+
+
+def _identity(account: Account) -> tuple[AccountSettings, datetime]:
+    """What makes it another account: one that was removed may be made again, as it was."""
+    return account.settings, account.created_at
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -183,11 +183,17 @@ class Sender:
             deadline=deadline,
             jitter=random.random(),
         )
-        await self._store(lane, send, step, result.moved_to)
-        return step.state is not DeliveryState.PENDING
+        ended = await self._store(lane, send, step, result.moved_to)
+        is_last = ended is not None and ended.is_last
+        return step.state is not DeliveryState.PENDING and not is_last
 
-    async def _store(self, lane: Lane, send: Send, step: delivery.Step, moved_to: str) -> None:
-        """Store what came of a send, however long the database is away: nobody else knows it."""
+    async def _store(
+        self, lane: Lane, send: Send, step: delivery.Step, moved_to: str
+    ) -> Ended | None:
+        """Store what came of a send, however long the database is away: nobody else knows it.
+
+        Gives the end of the delivery, where this was.
+        """
         while True:
             try:
                 ended = await self._try_store(lane, send, step, moved_to)
@@ -206,6 +212,7 @@ class Sender:
                 state=ended.state,
                 reason=ended.reason,
             )
+        return ended
 
     async def _try_store(
         self, lane: Lane, send: Send, step: delivery.Step, moved_to: str

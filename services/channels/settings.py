@@ -48,7 +48,7 @@ class ChannelsSettings(BaseSettings):
     conversation_days: int = Field(
         default=0,
         ge=0,
-        description="Days that a WebChat conversation is kept in which nothing happens; 0 keeps it.",
+        description="Days that a WebChat conversation is kept without anything new; 0 keeps it.",
     )
 
     # A lease that ends first would let two replicas poll, or send, at once.

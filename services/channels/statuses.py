@@ -32,6 +32,11 @@ class Statuses:
         self._written: dict[Place, StatusNote] = {}
         self._stirred = asyncio.Event()
 
+    def begin(self, place: Place) -> None:
+        """Know nothing of an account: its row may be another than the one that was written."""
+        self._written.pop(place, None)
+        self._unwritten.pop(place, None)
+
     def connected(self, place: Place, identity: Identity) -> None:
         """Messages come in."""
         self._note(place, is_connected=True, identity=identity, error=NO_ERROR)

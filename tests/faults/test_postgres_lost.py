@@ -14,12 +14,18 @@ import pytest_asyncio
 from tests.support.chats import Chat, open_chat
 from tests.support.up import Up, running_up
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 CHATS = 5
 MESSAGES = 8
 # What a post may be answered with while the database is away, and what says so.
-REFUSALS = {(503, "DATABASE_UNAVAILABLE"), (503, "DATABASE_EXHAUSTED")}
+REFUSALS = {
+    (503, "DATABASE_UNAVAILABLE"),
+    (503, "DATABASE_EXHAUSTED"),
+    (504, "DEADLINE_EXCEEDED"),
+}
+# How long a machine that is busy with other things may take.
+SETTLED_S = 240.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,7 +71,7 @@ async def test_a_lost_database_comes_back_and_every_accepted_message_is_answered
     up.kill_postgres(how)
     await asyncio.gather(*posting)
     for number, chat in enumerate(chats):
-        await chat.wait_for_answers(MESSAGES)
+        await chat.wait_for_answers(MESSAGES, SETTLED_S)
         said = [event["text"] for event in await chat.events() if event["kind"] == "said"]
         assert said == [f"You said: text of m{number}-{each}" for each in range(MESSAGES)]
     assert refused.keys() <= REFUSALS
@@ -81,21 +87,21 @@ async def test_while_the_database_is_away_health_says_so_and_pages_are_still_ser
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/")).status_code == 200
         answer: httpx.Response = await client.get(f"{chat.path}/events")
-        assert answer.status_code in (200, 503)
-    assert await chat.ask("after", "back?") == "You said: back?"
+        assert answer.status_code in (200, 503, 504)
+    assert await chat.ask("after", "back?", SETTLED_S) == "You said: back?"
 
 
 async def test_a_task_goes_on_after_the_database_came_back(up: Up) -> None:
     chat = await open_chat(up, "ticking")
-    await chat.ask("make", "/task new every 1s --mode no-model Tick: tick")
+    await chat.ask("make", "/task new every 1s --mode no-model Tick: tick", SETTLED_S)
 
     def ticks(said: list[str]) -> int:
         return said.count("tick")
 
-    await chat.until(chat.said, lambda said: ticks(said) >= 1)
+    await chat.until(chat.said, lambda said: ticks(said) >= 1, SETTLED_S)
     up.kill_postgres()
-    await chat.ask("after", "back?")
+    await chat.ask("after", "back?", SETTLED_S)
     before = ticks(await chat.said())
-    await chat.until(chat.said, lambda said: ticks(said) >= before + 2)
+    await chat.until(chat.said, lambda said: ticks(said) >= before + 2, SETTLED_S)
     assert up.process is not None
     assert up.process.returncode is None

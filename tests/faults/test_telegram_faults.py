@@ -26,7 +26,7 @@ EACH = 10
 KAFKA_AWAY_S = float(length(short=10, full=60))
 # Longer than a member of a consumer group may be silent (`kafka_access.Timing.session_s`), and
 # than a chat is one sender's own.
-PAST_SESSION_S = 22.0
+PAST_SESSION_S = 26.0
 MINUTE_S = 60.0
 TOKENS = [f"700001{number}:AA-token" for number in range(6)]
 

@@ -81,6 +81,8 @@ async def test_an_account_is_made_listed_and_removed(
             return bot.poll is None
 
         await eventually(is_left)
+        await telegram.add_account("alerts")
+        await telegram.until_status("alerts", connected=True)
 
 
 async def test_a_repeated_request_answers_as_the_first_did(

@@ -46,7 +46,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A delivery that came to an end; `outbound` is the message as it was taken from the bus."""
+    """A delivery that came to an end; `outbound` is the message as it was taken from the bus.
+
+    `is_last` says that its chat has nothing more to send, and was given back.
+    """
 
     delivery_id: UUID
     state: DeliveryState
@@ -55,6 +58,7 @@ class Ended:
     attempts: int
     at: datetime
     outbound: bytes
+    is_last: bool = False
 
 
 _LANE = """namespace = $1 AND channel = $2 AND account_id = $3
@@ -293,15 +297,21 @@ async def _end_delivery(conn: Connection, lane: Lane, send: Send) -> Ended | Non
                        WHERE namespace = $1 AND id = $6 FOR UPDATE) old
                WHERE d.namespace = $1 AND d.id = $6
               RETURNING reason, message, updated_at, old_state, old_outbound),
+            last AS (
+              DELETE FROM channels.delivery_lane
+               WHERE {_LANE} AND generation = $8 AND waiting = 1
+                 AND (SELECT old_state FROM ended) = 'pending' RETURNING true),
             lane AS (
               UPDATE channels.delivery_lane SET waiting = waiting - 1
-               WHERE {_LANE} AND (SELECT old_state FROM ended) = 'pending')
-            SELECT * FROM ended""",
+               WHERE {_LANE} AND (SELECT old_state FROM ended) = 'pending'
+                 AND NOT EXISTS (SELECT FROM last))
+            SELECT ended.*, EXISTS (SELECT FROM last) AS is_last FROM ended""",
         *lane.place,
         lane.peer.kind,
         lane.peer.id,
         send.delivery_id,
         state,
+        lane.generation,
     )
     attempts = max(row["attempts"] for row in rows)
     assert row is not None
@@ -313,6 +323,7 @@ async def _end_delivery(conn: Connection, lane: Lane, send: Send) -> Ended | Non
         attempts,
         row["updated_at"],
         bytes(row["old_outbound"] or b""),
+        row["is_last"],
     )
 
 

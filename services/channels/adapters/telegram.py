@@ -94,6 +94,7 @@ class TelegramConnection:
 
     async def receive(self) -> None:
         """Receive for the account while its lease is ours, until the process stops."""
+        self._statuses.begin(self._place)
         lease_s = self._settings.connection_lease_s
         receive = (
             Poller(self._host, self.bot, self._statuses, self._settings.poll_s).poll
