@@ -93,7 +93,8 @@ def told(finding: Finding) -> str:
     target = finding.setup_target
     if not target or target in finding.message:
         return finding.message[:MAX_MESSAGE_CHARS]
-    return f"{finding.message} Set up: {target}"[:MAX_MESSAGE_CHARS]
+    sentence = finding.message.removesuffix(".")
+    return f"{sentence}. Set up: {target}"[:MAX_MESSAGE_CHARS]
 
 
 def ready(conditions: Iterable[Condition], more: Finding | None = None) -> Condition:

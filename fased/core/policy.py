@@ -7,7 +7,8 @@ from fased.core.agents import Agent
 from fased.core.findings import Finding
 from fased.core.runs import ExecutionMode
 
-CHEAP_ROLES = frozenset({"cheapCheck"})
+CHEAP_CHECK = "cheapCheck"
+CHEAP_ROLES = frozenset({CHEAP_CHECK})
 _MODELLESS = frozenset({ExecutionMode.NO_MODEL, ExecutionMode.SKILL_ONLY})
 
 
@@ -88,8 +89,11 @@ def preflight(
     """What stands in the way of a task, most important first, and the model it would use.
 
     `usable_providers` are those that workers have credentials for, `own_providers` those that the
-    namespace defines; a model that names no provider is a worker's.
+    namespace defines; a model that names no provider is a worker's. A task that plans for itself
+    (mode auto, nothing explicit) begins with a cheap check (behaviour §6), which needs its role.
     """
+    if mode is ExecutionMode.AUTO and not (model or role):
+        role = CHEAP_CHECK
     decision = decide_run(agent, agent_id, mode, model, role, default_model)
     if decision.finding is not None:
         return (decision.finding,), ""

@@ -10,7 +10,7 @@ from fased.core.resource_definitions import Account, Provider
 from fased.core.resource_status import AccountFacts, RouteFacts, TaskFacts
 from fased.wire.findings import finding_from_pb
 from fased.wire.gates import gate_to_pb
-from fased.wire.tasks import task_from_pb
+from fased.wire.tasks import state_from_pb
 from fased.wire.times import from_timestamp
 
 PROVIDERS = "modelProviders"
@@ -63,13 +63,12 @@ def route_facts_from_pb(check: binding_pb2.BindingCheck) -> RouteFacts:
     )
 
 
-def task_facts_from_pb(message: task_pb2.Task) -> TaskFacts:
+def task_facts_from_pb(task: task_pb2.Task) -> TaskFacts:
     """What is said of a task beside its definition."""
-    task = task_from_pb(message)
     return TaskFacts(
-        state=task.state,
-        finding=finding_from_pb(message.finding) if message.finding.reason else None,
-        next_at=task.next_at,
+        state=state_from_pb(task.state),
+        finding=finding_from_pb(task.finding) if task.finding.reason else None,
+        next_at=from_timestamp(task, "next_time"),
         last_outcome=task.last_outcome,
-        last_run_id=task.last_run_id or 0,
+        last_run_id=task.last_run_id,
     )

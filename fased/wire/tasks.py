@@ -43,6 +43,11 @@ _STATES = {
 _STATES_BACK = {number: state for state, number in _STATES.items()}
 
 
+def state_from_pb(number: task_pb2.TaskState.ValueType) -> TaskState:
+    """Whether a task fires; it does where nothing is said."""
+    return _STATES_BACK.get(number, TaskState.ACTIVE)
+
+
 def trigger_to_pb(trigger: TriggerSpec) -> task_pb2.TriggerSpec:
     """When a task fires."""
     return task_pb2.TriggerSpec(
@@ -129,7 +134,7 @@ def definition_from_pb(task: task_pb2.Task, namespace: Namespace, task_id: TaskI
         missed_limit=task.missed_limit,
         missed_within=from_duration(task, "missed_within") or timedelta(0),
         run_for=from_duration(task, "run_for") or DEFAULT_RUN_FOR,
-        state=_STATES_BACK.get(task.state, TaskState.ACTIVE),
+        state=state_from_pb(task.state),
         reason=task.finding.reason,
         message=task.finding.message,
         setup_target=task.finding.setup_target,

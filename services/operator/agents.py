@@ -46,7 +46,7 @@ class Agents:
         """What its models need, and what it has."""
         key, room = resource.key, self._directory.of(resource.key.namespace)
         definition = agent_of(resource)
-        providers = (await room.providers.get()).all
+        providers = await room.providers.get()
         counts = await room.counts.get()
         facts = (await room.agents.get()).get(key.name, AgentFacts(0, definition.model))
         answer = await self._services.policy.Preflight(
@@ -54,13 +54,14 @@ class Agents:
                 namespace=key.namespace,
                 agent_id=key.name,
                 mode=ExecutionMode.AGENT_TURN,
-                usable_providers=sorted(providers),
+                # Policy knows those of the namespace by itself.
+                usable_providers=sorted(providers.brought),
             ),
             timeout=CALL_TIMEOUT_S,
         )
         findings = [finding_from_pb(each) for each in answer.findings]
         return resource_status.agent(
-            missing_provider(providers_of(definition), providers),
+            missing_provider(providers_of(definition), providers.all),
             findings[0] if findings else None,
             revision=facts.revision,
             model=facts.model,

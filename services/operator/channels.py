@@ -34,6 +34,7 @@ class Channels:
     def __init__(self, services: Services, directory: Directory) -> None:
         self._services = services
         self._directory = directory
+        self._waiting: set[str] = set()
 
     async def apply(self, resource: Resource) -> None:
         """Make the gate stand, then the account."""
@@ -46,17 +47,27 @@ class Channels:
 
     async def withdraw(self, key: Key) -> None:
         """Remove the account, then its gate."""
+        self._waiting.discard(key.uid)
         await self._apply_accounts(key, [], 0)
         await self._apply_gates(key, [], 0)
         await self._directory.of(key.namespace).accounts.get()
 
     async def observe(self, resource: Resource) -> Observed:
         """Whether its Secret is there, and whether it is connected."""
-        account = account_of(resource)
-        accounts = await self._directory.of(resource.key.namespace).accounts.get()
-        facts = accounts.get(account_name(account.channel, account.account_id), AccountFacts())
+        account, key = account_of(resource), resource.key
+        accounts = self._directory.of(key.namespace).accounts
+        if key.uid in self._waiting:
+            # It is looked at again for what it waits for: nothing that was read before counts.
+            accounts.invalidate()
+        known = await accounts.get()
+        facts = known.get(account_name(account.channel, account.account_id), AccountFacts())
         missing = _missing(resource, account, facts)
-        return resource_status.channel(account, missing, facts.status)
+        observed = resource_status.channel(account, missing, facts.status)
+        if observed.is_ready:
+            self._waiting.discard(key.uid)
+        else:
+            self._waiting.add(key.uid)
+        return observed
 
     async def owners(self) -> AsyncIterator[owner_pb2.Owner]:
         """Those that define accounts or gates."""

@@ -4,7 +4,7 @@ Decides nothing; `agents.py`, `providers.py`, `channels.py`, `routes.py` and `ta
 five. Each call has a deadline, and raises FasedError.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Protocol
 
 from fased.api.types.v1 import owner_pb2
@@ -30,7 +30,7 @@ class Keeper(Protocol):
         """The conditions of the kind before Ready, the first of them Accepted."""
         ...
 
-    async def apply(self, resource: Resource) -> None:
+    def apply(self, resource: Resource) -> Coroutine[None, None, None]:
         """Make what a resource defines stand.
 
         Raises InvalidArgument or FailedPrecondition for what cannot be meant, Aborted for a
@@ -38,7 +38,7 @@ class Keeper(Protocol):
         """
         ...
 
-    async def withdraw(self, key: Key) -> None:
+    def withdraw(self, key: Key) -> Coroutine[None, None, None]:
         """Remove what a resource that is gone has defined; nothing there is as well."""
         ...
 

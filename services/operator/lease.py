@@ -82,7 +82,7 @@ class Lease:
     @property
     def _writes_s(self) -> float:
         # A write that begins at the last moment has ended when another may begin.
-        return max(self._lease_s - 1.25 * TIMEOUT_S, self._lease_s / 3)
+        return self._lease_s - 1.25 * TIMEOUT_S
 
     async def _serve(
         self,

@@ -4,14 +4,16 @@ Decides what an answer of a service means for the resource: refused for good, or
 when it is looked at again by itself. What is said of a resource is decided in `core`.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import structlog
 
 from fased.core import resource_status
 from fased.core.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     FailedPrecondition,
     FasedError,
     InvalidArgument,
@@ -22,13 +24,15 @@ from fased.core.names import Namespace
 from fased.core.resource_status import Observed
 from fased.core.resources import Key, Kind, Resource, named, uid_of
 from fased.telemetry import metrics
-from services.operator.keepers import Keeper
+from services.operator.keepers import CALL_TIMEOUT_S, Keeper
 from services.operator.known import Change, Known
 from services.operator.lease import Term
 from services.operator.statuses import Statuses
 from services.operator.work_queue import WorkQueue
 
-# What waits for somebody else is applied again by itself this often; mostly, it is told before.
+# What waits for something is applied again by itself, each time later: mostly, it is told before,
+# but what it waits for may have come while it was applied.
+FIRST_REAPPLY_S = 1.0
 REAPPLY_S = 60.0
 
 _REFUSALS = (InvalidArgument, FailedPrecondition, AlreadyExists)
@@ -62,6 +66,8 @@ class Reconciler:
         self._to_apply: set[Key] = set()
         # Why a resource was refused, None when it was accepted.
         self._verdicts: dict[Key, Finding | None] = {}
+        # How often a resource was found to wait since it last was Ready.
+        self._waits: dict[Key, int] = {}
 
     def wake(self, key: Key, apply: bool) -> None:
         """Look at a resource again: apply it, or only see what is to be said of it."""
@@ -108,25 +114,27 @@ class Reconciler:
         resource = self._current(resource)
         if refusal is not None:
             await self._statuses.write(resource, resource_status.refused(keeper.types, refusal))
-            self._again_later(key)
+            self._apply_after(key, REAPPLY_S)
             return "refused"
         observed = await self._observed(keeper, resource)
         await self._statuses.write(resource, observed)
         if observed.is_ready:
+            self._waits.pop(key, None)
             return "ready"
         if key.kind in (Kind.CHANNEL, Kind.MODEL_PROVIDER):
             self._queue.add_after(key, self._unready_poll_s)
-        else:
-            self._again_later(key)
+            return "unready"
+        waited = self._waits[key] = self._waits.get(key, 0) + 1
+        self._apply_after(key, min(REAPPLY_S, FIRST_REAPPLY_S * 2 ** min(waited - 1, 10)))
         return "unready"
 
     def _current(self, resource: Resource) -> Resource:
         now = self._known.get(resource.key)
         return now if now is not None and now.asks_the_same(resource) else resource
 
-    def _again_later(self, key: Key) -> None:
+    def _apply_after(self, key: Key, delay_s: float) -> None:
         self._to_apply.add(key)
-        self._queue.add_after(key, REAPPLY_S)
+        self._queue.add_after(key, delay_s)
 
     async def _applied(self, keeper: Keeper, resource: Resource) -> Finding | None:
         """Apply a resource that asks for it; gives why it is refused, None when it is not."""
@@ -143,9 +151,9 @@ class Reconciler:
         return verdict
 
     async def _apply(self, keeper: Keeper, resource: Resource) -> Finding | None:
-        self._term.check()
+        """Apply a resource, over the rows of one that is gone; gives why it is refused."""
         try:
-            await keeper.apply(resource)
+            await self._write(keeper.apply(resource))
         except _REFUSALS as exc:
             owner = uid_of(exc.metadata.get("managed_by", ""))
             if exc.reason != "MANAGED_ELSEWHERE" or not owner:
@@ -154,17 +162,25 @@ class Reconciler:
             if not await self._is_gone(key.kind, key.namespace, owner):
                 return self._owned(resource, owner, exc)
             logger.info("rows_taken_over", kind=key.kind, name=key.name, from_uid=owner)
-            await keeper.withdraw(Key(key.kind, key.namespace, "", owner))
-            return await self._apply_again(keeper, resource)
-        return None
-
-    async def _apply_again(self, keeper: Keeper, resource: Resource) -> Finding | None:
-        self._term.check()
+        else:
+            return None
+        await self._write(keeper.withdraw(Key(key.kind, key.namespace, "", owner)))
         try:
-            await keeper.apply(resource)
+            await self._write(keeper.apply(resource))
         except _REFUSALS as exc:
             return _refusal(exc)
         return None
+
+    async def _write(self, work: Coroutine[None, None, None]) -> None:
+        """Do what changes rows, within what is left of the term; raises DeadlineExceeded."""
+        try:
+            self._term.check()
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await work
+        except TimeoutError as exc:
+            raise DeadlineExceeded("the services are slow", reason="DEADLINE_EXCEEDED") from exc
+        finally:
+            work.close()
 
     async def _observed(self, keeper: Keeper, resource: Resource) -> Observed:
         try:
@@ -175,9 +191,9 @@ class Reconciler:
             raise
 
     async def _remove(self, key: Key) -> None:
-        self._term.check()
-        await self._keepers[key.kind].withdraw(key)
+        await self._write(self._keepers[key.kind].withdraw(key))
         self._verdicts.pop(key, None)
+        self._waits.pop(key, None)
         self._to_apply.discard(key)
 
     def _owned(self, resource: Resource, owner: str, exc: FasedError) -> Finding:

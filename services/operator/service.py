@@ -75,7 +75,7 @@ class Active:
         self._queue: WorkQueue[Key] = WorkQueue(paced_per_s=settings.statuses_per_s)
         dependents = Dependents(self._known, self._wake, self._is_blocked)
         directory = Directory(services, dependents, max_age_s=_BELIEVED_POLLS * settings.poll_s)
-        self._tasks = Tasks(services, directory)
+        self._tasks = Tasks(services, directory, term.check)
         keepers: dict[Kind, Keeper] = {
             Kind.MODEL_PROVIDER: Providers(services, directory),
             Kind.AGENT: Agents(services, directory),

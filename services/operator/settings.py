@@ -17,7 +17,7 @@ class Settings(SharedSettings):
     )
     lease_name: str = Field(default="fased-operator", description="The Lease's name.")
     lease_s: float = Field(
-        default=15.0, ge=3, description="Seconds after which a silent replica is replaced."
+        default=15.0, ge=8, description="Seconds after which a silent replica is replaced."
     )
     sweep_s: float = Field(
         default=60.0, gt=0, description="Seconds between looks for rows without a resource."

@@ -3,7 +3,7 @@ said of a task is decided in `core/resource_status.py`.
 """
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
@@ -38,9 +38,13 @@ class Tasks:
     kind = Kind.TASK
     types = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PREFLIGHT)
 
-    def __init__(self, services: Services, directory: Directory) -> None:
+    def __init__(
+        self, services: Services, directory: Directory, check_term: Callable[[], None]
+    ) -> None:
+        """`check_term` raises where this replica may not be the active one any more."""
         self._services = services
         self._directory = directory
+        self._check_term = check_term
         self._facts: dict[str, TaskFacts] = {}
         self._stale: set[str] = set()
 
@@ -129,6 +133,7 @@ class Tasks:
             return was
         name = resource_name(key.namespace, TASKS, key.uid)
         tasks = self._services.tasks
+        self._check_term()
         try:
             if resource.paused:
                 held = await tasks.PauseTask(pb.PauseTaskRequest(name=name), timeout=CALL_TIMEOUT_S)
@@ -142,6 +147,11 @@ class Tasks:
             # A task that is done has nothing to hold back, and nothing to go on with.
             if exc.reason != "TASK_DONE":
                 raise
+        except NotFound as exc:
+            # It goes on when its Agent is there, of which the condition tells.
+            if exc.reason != "AGENT_MISSING":
+                raise
+            return was
         return resource.paused
 
     async def _run_now(self, resource: Resource) -> str:
@@ -156,6 +166,7 @@ class Tasks:
             name=resource_name(key.namespace, TASKS, key.uid),
             request_id=str(uuid.uuid5(_REQUESTS, f"{key.uid}:{resource.run_now}")),
         )
+        self._check_term()
         try:
             await self._services.tasks.RunTask(request, timeout=CALL_TIMEOUT_S)
         except FailedPrecondition as exc:

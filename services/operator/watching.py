@@ -109,4 +109,22 @@ def _settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None
     settings.networking.error_backoffs = _BACKOFFS
     settings.watching.chunk_size = kubernetes.LIST_SIZE
+    settings.persistence.diffbase_storage = _NoLastSeen()
     return settings
+
+
+class _NoLastSeen(kopf.DiffBaseStorage):
+    """Keeps no copy of what was seen: our handlers are told of events, not of differences.
+
+    kopf's own copies each object, with all its managed fields, once an event.
+    """
+
+    def build(self, **_: Any) -> Any:
+        """Nothing is compared."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was kept."""
+
+    def store(self, **_: Any) -> None:
+        """Nothing is kept."""

@@ -4,7 +4,8 @@ that are away. Whatever was said last stands in the end.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from fased.api.scheduler.v1 import scheduler_service_pb2 as scheduler_pb
 from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
 from tests.support.kubernetes.apiserver import Apiserver
 from tests.support.member import Member
-from tests.support.operators import WAIT_S, Operated, manifest, operated, task
+from tests.support.operators import Operated, eventually, manifest, operated, task
 
 ACTIVE = "fased_operator_active 1.0"
 
@@ -37,28 +38,23 @@ async def display_name(cluster: Operated, agent_id: str) -> str:
 
 
 async def until_named(cluster: Operated, agent_id: str, name: str) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while await display_name(cluster, agent_id) != name:
-            await asyncio.sleep(0.05)
+    await eventually(partial(display_name, cluster, agent_id), lambda shown: shown == name)
 
 
-async def until_rows(cluster: Operated, count: int) -> None:
-    """Wait until so many tasks are left in the services."""
+async def rows(cluster: Operated) -> int:
+    """How many tasks stand in the services."""
     stub = scheduler_service_pb2_grpc.TaskServiceStub(cluster.running.channel)
     request = scheduler_pb.ListTasksRequest(parent=f"namespaces/{cluster.here}")
-    async with asyncio.timeout(WAIT_S):
-        while len((await stub.ListTasks(request)).tasks) != count:
-            await asyncio.sleep(0.05)
+    return len((await stub.ListTasks(request)).tasks)
 
 
-async def until_active(*operators: Member) -> Member:
-    """The one of them that holds the Lease."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            for each in operators:
-                if ACTIVE in (await each.metrics()).splitlines():
-                    return each
-            await asyncio.sleep(0.05)
+async def active(operators: Sequence[Member]) -> list[Member]:
+    """Those of them that hold the Lease."""
+    return [each for each in operators if ACTIVE in (await each.metrics()).splitlines()]
+
+
+async def until_active(*operators: Member) -> None:
+    await eventually(partial(active, operators), bool)
 
 
 async def test_a_killed_apiserver_hides_no_change(
@@ -92,7 +88,7 @@ async def test_a_killed_apiserver_hides_no_change(
     status = await cluster.until_ready("Task", "kept", cluster.here)
     assert status["trigger"] == "every 2h"
     await until_named(cluster, "old", "New")
-    await until_rows(cluster, 2)
+    await eventually(partial(rows, cluster), lambda count: count == 2)
 
 
 async def test_a_frozen_operator_brings_no_old_spec_back(cluster: Operated) -> None:
@@ -109,9 +105,7 @@ async def test_a_frozen_operator_brings_no_old_spec_back(cluster: Operated) -> N
     await cluster.apply(manifest("Agent", "main", cluster.here, displayName="Three"))
     await until_named(cluster, "main", "Three")
     first.signal(signal.SIGCONT)
-    async with asyncio.timeout(WAIT_S):
-        while ACTIVE in (await first.metrics()).splitlines():
-            await asyncio.sleep(0.05)
+    await eventually(partial(active, [first]), lambda found: not found)
     body = await cluster.get("Agent", "main", cluster.here)
     assert body["status"]["observedGeneration"] == 3
     assert await display_name(cluster, "main") == "Three"
@@ -142,8 +136,10 @@ async def test_services_that_are_away_leave_conditions_as_they_are(cluster: Oper
     before = await cluster.until_ready("Task", "one", cluster.here)
     await cluster.end()
     await operator.start({**cluster.environment, "FASED_SCHEDULER_ADDRESS": address})
-    async with asyncio.timeout(WAIT_S):
-        while "reconcile_put_off" not in operator.output():
-            await asyncio.sleep(0.1)
+    await eventually(partial(asyncio.to_thread, operator.output), _is_put_off)
     after = (await cluster.get("Task", "one", cluster.here))["status"]
     assert after == before
+
+
+def _is_put_off(output: str) -> bool:
+    return "reconcile_put_off" in output

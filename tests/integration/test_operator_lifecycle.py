@@ -1,8 +1,8 @@
 """A resource from its making to its end: what stands in the services for it, and in its status."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from fased.api.policy.v1 import policy_service_pb2_grpc
 from fased.api.scheduler.v1 import scheduler_service_pb2 as pb
 from fased.api.scheduler.v1 import scheduler_service_pb2_grpc
 from tests.support.kubernetes.apiserver import Apiserver
-from tests.support.operators import WAIT_S, Operated, manifest, operated, task
+from tests.support.operators import Operated, eventually, manifest, operated, task
 
 RUN_NOW = "fased.dev/run-now"
 PAUSED = "fased.dev/paused"
@@ -48,9 +48,7 @@ async def runs(cluster: Operated, namespace: str) -> list[Any]:
 
 
 async def until_tasks(cluster: Operated, namespace: str, names: list[str]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while sorted(await tasks(cluster, namespace)) != names:
-            await asyncio.sleep(0.05)
+    await eventually(partial(tasks, cluster, namespace), lambda found: sorted(found) == names)
 
 
 async def uid(cluster: Operated, kind: str, name: str) -> str:
@@ -75,9 +73,7 @@ async def test_what_is_applied_stands_under_its_uid_and_goes_with_its_resource(
     words = ("delete", "--wait", "--timeout=20s", f"--namespace={cluster.here}")
     await cluster.kubernetes.kubectl(*words, "task/one", "agent/main")
     await until_tasks(cluster, cluster.here, [])
-    async with asyncio.timeout(WAIT_S):
-        while await agents(cluster, cluster.here):
-            await asyncio.sleep(0.05)
+    await eventually(partial(agents, cluster, cluster.here), lambda found: not found)
 
 
 async def test_what_was_deleted_while_no_operator_ran_goes_at_its_start(cluster: Operated) -> None:

@@ -1,5 +1,5 @@
-"""What `kubectl get` and `kubectl describe` tell somebody whose resource does not work yet, and that
-it heals when what was missing is there.
+"""What `kubectl get` and `kubectl describe` tell somebody whose resource does not work yet, and
+that it heals when what was missing is there.
 """
 
 from collections.abc import AsyncIterator
@@ -110,6 +110,25 @@ async def test_a_bad_cron_expression_is_refused_with_the_words_of_the_cli(
     status = await cluster.until_ready("Task", "odd", cluster.here)
     assert status["trigger"] == "cron 1 * * * * (UTC)"
     assert status["nextTime"].endswith(":01:00Z")
+
+
+async def test_a_missing_model_role_is_named_and_heals_when_the_agent_has_it(
+    cluster: Operated,
+) -> None:
+    await cluster.apply(
+        manifest("ModelProvider", "own", cluster.here, **PROVIDER),
+        manifest("Agent", "main", cluster.here, model="own/large"),
+        task("watch", cluster.here, mode="auto"),
+    )
+    found = await cluster.until_condition(
+        "Task", "watch", cluster.here, "Preflight", "MISSING_CHEAP_CHECK_ROLE"
+    )
+    assert "Agent main has no model for the role cheapCheck" in found["message"]
+    roles = {"cheapCheck": "own/small"}
+    await cluster.apply(
+        manifest("Agent", "main", cluster.here, model="own/large", modelRoles=roles)
+    )
+    await cluster.until_ready("Task", "watch", cluster.here)
 
 
 async def test_a_shadowed_route_names_what_shadows_it(cluster: Operated) -> None:

@@ -2,30 +2,34 @@
 it does not have to.
 """
 
-import asyncio
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from tests.support.kubernetes.apiserver import Apiserver
 from tests.support.kubernetes.audit import Request
-from tests.support.operators import RULES, WAIT_S, Operated, manifest, operated, secret, task
+from tests.support.member import Member
+from tests.support.operators import (
+    RULES,
+    Operated,
+    eventually,
+    manifest,
+    operated,
+    secret,
+    task,
+)
 
 WRITES = {"create", "update", "patch", "delete"}
 SETTLED = "fased_reconciles_waiting 0.0"
 
 
-async def until_quiet(cluster: Operated, reconciles: int) -> None:
-    """Wait until an operator has looked at this many resources, and nothing waits."""
-    operator = cluster.operators[-1]
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            lines = (await operator.metrics()).splitlines()
-            done = [line for line in lines if line.startswith("fased_reconciles_total")]
-            seen = sum(float(line.split()[-1]) for line in done if "put_off" not in line)
-            if seen >= reconciles and SETTLED in lines:
-                return
-            await asyncio.sleep(0.1)
+async def looked_at(operator: Member) -> float:
+    """How many resources it has looked at while nothing waits, else 0."""
+    lines = (await operator.metrics()).splitlines()
+    done = [line for line in lines if line.startswith("fased_reconciles_total")]
+    seen = sum(float(line.split()[-1]) for line in done if "put_off" not in line)
+    return seen if SETTLED in lines else 0
 
 
 def asked(own_apiserver: Apiserver, cluster: Operated, mark: int) -> list[Request]:
@@ -43,14 +47,15 @@ async def make_all(cluster: Operated, own_apiserver: Apiserver) -> int:
         manifest("Agent", "main", cluster.here, model="openai/one"),
         manifest("Route", "all", cluster.here, agent="main", match={"channel": "webchat"}),
         manifest("Channel", "bot", cluster.here, type="telegram", enabled=False, credential=key),
-        task("odd", cluster.here, trigger={"cron": {"expression": "61 * * * *"}}),
-        task("lost", cluster.here, agent="nobody"),
-        *many,
     )
     await cluster.until_ready("ModelProvider", "openai", cluster.here)
     await cluster.until_condition("Agent", "main", cluster.here, "Ready", "READY")
     await cluster.until_condition("Route", "all", cluster.here, "Ready", "READY")
     await cluster.until_condition("Channel", "bot", cluster.here, "Ready", "CHANNEL_DISABLED")
+    odd = {"cron": {"expression": "61 * * * *"}}
+    await cluster.apply(
+        task("odd", cluster.here, trigger=odd), task("lost", cluster.here, agent="nobody"), *many
+    )
     await cluster.until_condition("Task", "odd", cluster.here, "Ready", "INVALID_CRON")
     await cluster.until_condition("Task", "lost", cluster.here, "Ready", "AGENT_MISSING")
     for each in many:
@@ -65,6 +70,12 @@ async def test_a_restart_writes_nothing_but_the_lease_and_all_it_asks_is_in_its_
         began = own_apiserver.audit_mark()
         operator = await cluster.start()
         made = await make_all(cluster, own_apiserver)
+        statuses = [
+            each.name
+            for each in asked(own_apiserver, cluster, began)
+            if each.resource == "tasks" and each.subresource == "status" and "task-" in each.name
+        ]
+        assert len(statuses) == len(set(statuses)), "a status was written twice"
         # The Agent counts its tasks at the next poll.
         await cluster.until(
             "Agent", "main", cluster.here, lambda status: status.get("tasks") == made - 6
@@ -73,7 +84,7 @@ async def test_a_restart_writes_nothing_but_the_lease_and_all_it_asks_is_in_its_
         mark = own_apiserver.audit_mark()
         await operator.start(cluster.environment)
         await operator.until_serving()
-        await until_quiet(cluster, made)
+        await eventually(partial(looked_at, operator), lambda seen: seen >= made)
         written = {each.resource for each in asked(own_apiserver, cluster, mark)
                    if each.verb in WRITES}  # fmt: skip
         assert written == {"leases"}

@@ -6,12 +6,12 @@ import asyncio
 import json
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,7 +30,7 @@ from services.scheduler.settings import SchedulerSettings
 from tests.support import crds
 from tests.support.kubernetes.access import Kubernetes
 from tests.support.kubernetes.apiserver import Apiserver
-from tests.support.member import Member, bare_environment
+from tests.support.member import POLL_PERIOD_S, Member, bare_environment
 from tests.support.services import Running, running
 
 WAIT_S = 30.0
@@ -70,6 +70,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: fased-operat
 OPERATORS = "fased-operators"
 
 Manifest = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def manifest(kind: str, name: str, namespace: str, **spec: object) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Operated:
             async with asyncio.timeout(wait_s):
                 while not is_so(seen):
                     seen = (await self.get(kind, name, namespace)).get("status", {})
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(POLL_PERIOD_S)
         except TimeoutError:
             logs = "\n".join(each.output()[-3000:] for each in self.operators)
             raise AssertionError(f"{kind} {name} stays {json.dumps(seen)}\n{logs}") from None
@@ -178,6 +179,20 @@ async def secret(kubernetes: Kubernetes, name: str, namespace: str, **values: st
     await kubernetes.kubectl(
         "create", "secret", "generic", name, f"--namespace={namespace}", *literals
     )
+
+
+async def eventually(read: Callable[[], Awaitable[T]], is_so: Callable[[T], bool]) -> T:
+    """What is read, as soon as it is so; raises with what it is instead."""
+    value: T | None = None
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                value = await read()
+                if is_so(value):
+                    return value
+                await asyncio.sleep(POLL_PERIOD_S)
+    except TimeoutError:
+        raise AssertionError(f"it stays {value}") from None
 
 
 def condition(status: Mapping[str, Any], type: str) -> dict[str, Any]:
