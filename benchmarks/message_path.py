@@ -45,6 +45,8 @@ from tests.support.shapes import (
 
 SHAPES = {"one": ONE_PROCESS, "many": CLUSTER}
 ENVIRONMENT = {"FASED_SCRIPTED_MODEL": "echo", TOKEN_NAME: TOKEN}
+# A session for each chat: in one for all of them, each message would wait for the one before.
+DM_SCOPE = "per-channel-peer"
 SERIAL = 50
 IDLE_S = 5.0
 TIMEOUT_S = 300.0
@@ -60,6 +62,7 @@ class Meter:
     ours: Mapping[str, processes.Used]
     postgres_s: float
     kafka_s: float
+    driver_s: float
 
 
 def main() -> None:
@@ -77,7 +80,7 @@ def main() -> None:
 async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         shape = await stack.enter_async_context(
-            running_shape(SHAPES[arguments.shape], **ENVIRONMENT)
+            running_shape(SHAPES[arguments.shape], dm_scope=DM_SCOPE, **ENVIRONMENT)
         )
         door = await DOORS[arguments.door](shape, arguments.sessions, stack)
         conn = await asyncpg.connect(shape.dsn)
@@ -165,6 +168,7 @@ async def _meter(conn: "asyncpg.Connection[asyncpg.Record]", pids: Mapping[str, 
         processes.used(pids),
         processes.family_cpu_s(postgres),
         sum(map(processes.family_cpu_s, brokers)),
+        time.process_time(),
     )
 
 
@@ -183,6 +187,7 @@ def _figures(messages: int, began: Meter, ended: Meter) -> dict[str, Any]:
         "cpu_ms_per_message": _each(sum(cpu_s.values()), messages),
         "postgres_cpu_ms_per_message": _each(ended.postgres_s - began.postgres_s, messages),
         "kafka_cpu_ms_per_message": _each(ended.kafka_s - began.kafka_s, messages),
+        "driver_cpu_ms_per_message": _each(ended.driver_s - began.driver_s, messages),
         "by_process": {
             name: {
                 "cpu_ms_per_message": _each(each, messages),

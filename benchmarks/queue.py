@@ -37,7 +37,7 @@ from fased.core.runs import (
     Trigger,
     session_lane,
 )
-from fased.process import Host, freeze_heap
+from fased.process import Host, settle_collector
 from fased.rpc.client import open_client
 from fased.rpc.server import new_server
 from fased.store import database, migrate, notify, tasks
@@ -213,7 +213,7 @@ async def _drain(
         enqueue_s, enqueue_cpu_s = time.perf_counter() - begun, time.process_time() - cpu_begun
         await admin.execute("CHECKPOINT")
         await admin.execute("ANALYZE")
-        freeze_heap()
+        settle_collector()
 
         begun, cpu_begun = time.perf_counter(), time.process_time()
         moved = asyncio.Event()

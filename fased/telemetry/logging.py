@@ -31,11 +31,12 @@ _SECRET_SHAPES = (
     (re.compile(r"(?<!\d)\d{6,12}:[A-Za-z0-9_\-]{30,}"), REDACTED),
     (re.compile(r"(?<=[?&])((?:access_|api_)?(?:token|key)|secret)=[^&\s\"']+"), rf"\1={REDACTED}"),
 )
-# Libraries that tell every request or statement at the level we log at; those of HTTP with its
-# address, which holds the token of a Telegram bot.
+# Libraries that tell every request or statement at the level we log at, or at debug every step;
+# those of HTTP with its address, which holds the token of a Telegram bot.
 _QUIET = (
     *("httpx", "httpcore", "httpx2", "httpcore2"),
     *("openai", "uvicorn.access", "sqlalchemy.engine", "asyncio", "kopf"),
+    *("grpc", "markdown_it", "aiokafka"),
 )
 
 # Tells each try to connect again as a warning with its traceback; whoever asks the pool is told.

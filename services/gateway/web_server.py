@@ -51,6 +51,8 @@ async def serve(app: ASGIApp, bound: socket.socket, stop: asyncio.Event) -> None
             app,
             backlog=BACKLOG,
             lifespan="off",
+            # It bounds the head of a request, which the faster parser does not.
+            http="h11",
             ws="none",
             log_config=None,
             access_log=False,

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from fased.core.resources import Kind
 from tests.support.installation import EXAMPLES, FIGURES, SENDER, SYSTEM, TEAM, Installation
 from tests.support.installation import installation as made_installation
 from tests.support.kubernetes.cluster import KubernetesCluster
@@ -22,15 +23,9 @@ from tests.support.scripted_provider import Rule
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 _TASK_PROMPT = "Name one thing that is worth doing in the next hour."
-_MANUAL_TASK = """\
-apiVersion: fased.dev/v1alpha1
-kind: Task
-metadata: {{name: {name}, namespace: {namespace}}}
-spec:
-  agent: {agent}
-  prompt: {prompt}
-  trigger: {{manual: {{}}}}
-"""
+_TWIN, _TWIN_PROMPT = "twin", "Of the twin"
+# How the operator fetches a change that its watches missed, which here is none.
+_OF_MISSED_CHANGES = {("fased-operator", "fased.dev", kind.plural, "get") for kind in Kind}
 # Permissions by which Kubernetes itself asks, as the account of a pod.
 _OF_EVERY_ACCOUNT = {("selfsubjectreviews", "create"), ("selfsubjectrulesreviews", "create")}
 
@@ -111,7 +106,6 @@ async def test_the_channel_shows_who_it_is_and_that_it_is_connected(
 async def test_the_plugin_reaches_the_gateway_and_acts_in_the_contexts_namespace(
     installed: Installation,
 ) -> None:
-    await installed.cluster.kubectl("config", "set-context", "--current", f"--namespace={TEAM}")
     done = await installed.plugin("agents", "list")
     assert done.returncode == 0, done.stderr
     assert "assistant" in done.stdout
@@ -139,48 +133,32 @@ async def test_a_run_whose_pod_is_killed_is_finished_once(installed: Installatio
 
 
 async def test_two_namespaces_with_equal_names_share_nothing(installed: Installation) -> None:
-    # Equal but for the bot: a second poller of one token would be Telegram's own conflict.
-    rendered = await installed.cluster.kubectl("kustomize", str(EXAMPLES))
-    twins = [each for each in yaml.safe_load_all(rendered) if each["kind"] in ("Agent", "Task")]
-    twins += [each for each in yaml.safe_load_all(rendered) if each["kind"] == "ModelProvider"]
-    await installed.cluster.kubectl("create", "namespace", "twin")
-    for each in twins:
-        each["metadata"]["namespace"] = "twin"
-        if each["kind"] == "Task":
-            del each["spec"]["delivery"]
-            each["spec"]["prompt"] = "Of the twin"
-    await installed.cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(twins))
+    await installed.cluster.kubectl("create", "namespace", _TWIN)
+    twins = yaml.safe_dump_all(_twins(await installed.cluster.kubectl("kustomize", str(EXAMPLES))))
+    within = f"--namespace={_TWIN}"
+    await installed.cluster.kubectl("apply", "--filename=-", within, stdin=twins)
 
-    async def names_the_secret() -> bool:
-        resolved = [
-            each
-            for each in (await installed.get("modelprovider", "openai", namespace="twin"))
-            .get("status", {})
-            .get("conditions", [])
-            if each["type"] == "ResolvedRefs"
-        ]
-        return (
-            bool(resolved)
-            and resolved[0]["status"] == "False"
-            and ("openai" in resolved[0]["message"])
-        )
+    async def is_secret_missed() -> bool:
+        words = ("modelprovider", "openai", "ResolvedRefs", _TWIN)
+        found = await installed.condition(*words)
+        return found.get("status") == "False" and "openai" in found["message"]
 
-    # The Secret of the other namespace is not theirs.
-    await installed.until(names_the_secret, "the missing Secret to be named")
-    await installed.cluster.kubectl(
-        "create", "secret", "generic", "openai", "--from-literal=api-key=twin-key",
-        "--namespace=twin",
-    )  # fmt: skip
+    # That of the other namespace, under the same name, is not theirs.
+    await installed.until(is_secret_missed, "the missing Secret to be named")
+    secret = ("secret", "generic", "openai", "--from-literal=api-key=twin-key")
+    await installed.cluster.kubectl("create", *secret, within)
+    await installed.until_ready("modelprovider/openai", namespace=_TWIN)
+    again = ("task", "hourly", "fased.dev/run-now=2", "--overwrite")
+    await installed.cluster.kubectl("annotate", *again, within)
 
     async def has_run() -> bool:
-        status = (await installed.get("task", "hourly", namespace="twin")).get("status", {})
-        return bool(status.get("lastResult") == "succeeded")
+        status = (await installed.get("task", "hourly", namespace=_TWIN))["status"]
+        return (status.get("runNow"), status.get("lastResult")) == ("2", "succeeded")
 
     await installed.until(has_run, "the twin's task")
-    calls = [call for call in installed.provider.calls if "Of the twin" in call.key]
+    calls = [call for call in installed.provider.calls if _TWIN_PROMPT in call.key]
     assert {call.authorization for call in calls} == {"Bearer twin-key"}
-    listed = await installed.plugin("task", "list", "--namespace=twin")
-    assert listed.stdout.count("hourly") == 1
+    assert (await installed.plugin("task", "list", within)).stdout.count("hourly") == 1
     installed.say("Still mine?")
     await installed.until_answered("You said: Still mine?")
 
@@ -207,10 +185,12 @@ async def test_an_upgrade_loses_no_message(installed: Installation) -> None:
 
 
 async def test_what_was_deleted_is_gone_from_the_services(installed: Installation) -> None:
-    await installed.cluster.kubectl("delete", "namespace", "twin", "--wait=false")
+    await installed.cluster.kubectl("delete", "namespace", _TWIN, "--wait=false")
 
     async def is_gone() -> bool:
-        return "hourly" not in (await installed.plugin("task", "list", "--namespace=twin")).stdout
+        return (
+            "hourly" not in (await installed.plugin("task", "list", f"--namespace={_TWIN}")).stdout
+        )
 
     await installed.until(is_gone, "the twin's task to go")
 
@@ -220,10 +200,11 @@ async def test_permissions_are_exactly_what_was_used(installed: Installation) ->
     for each in installed.cluster.audit():
         prefix = f"system:serviceaccount:{SYSTEM}:"
         if each.user.startswith(prefix) and (each.resource, each.verb) not in _OF_EVERY_ACCOUNT:
-            assert each.code != 403, each
+            # In a namespace that is being deleted, nobody may make anything.
+            assert each.code != 403 or each.namespace == _TWIN, each
             resource = f"{each.resource}/{each.subresource}".removesuffix("/")
             used.add((each.user.removeprefix(prefix), each.group, resource, each.verb))
-    assert used == await _granted(installed)
+    assert used | _OF_MISSED_CHANGES == await _granted(installed)
 
 
 async def test_nothing_but_definitions_and_resources_is_left_by_an_uninstall(
@@ -241,6 +222,16 @@ async def test_nothing_but_definitions_and_resources_is_left_by_an_uninstall(
     assert names <= kept, names - kept
     tasks = await installed.get("tasks")
     assert [each["metadata"]["name"] for each in tasks["items"]] == ["hourly"]
+
+
+def _twins(rendered: str) -> list[Any]:
+    """The examples without what a bot is needed for: two cannot poll one bot."""
+    kinds = ("Agent", "ModelProvider", "Task")
+    twins = [each for each in yaml.safe_load_all(rendered) if each["kind"] in kinds]
+    (task,) = (each for each in twins if each["kind"] == "Task")
+    del task["spec"]["delivery"]
+    task["spec"]["prompt"] = _TWIN_PROMPT
+    return twins
 
 
 async def _granted(installed: Installation) -> set[tuple[str, str, str, str]]:

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -359,6 +360,22 @@ async def test_a_slow_effect_bounds_what_is_in_memory(place: Place) -> None:
         gate.set()
         await until(lambda: len(done) == 10 * PARTITIONS * 16)
     assert highest <= limits.max_outstanding
+
+
+async def test_a_partition_that_rests_gives_all_that_came_meanwhile_at_once(place: Place) -> None:
+    batches: list[list[bytes]] = []
+
+    async def effect(records: Sequence[Received]) -> None:
+        batches.append([each.value for each in records])
+
+    limits = replace(QUICK, rest_s=5.0)
+    async with open_bus(place) as bus, consuming(bus, place.group, place.topic, effect, limits):
+        await bus.publish([record(place.topic, "key", "0")])
+        await until(lambda: bool(batches))
+        for number in range(1, 6):
+            await bus.publish([record(place.topic, "key", str(number))])
+        await until(lambda: len(batches) > 1)
+    assert batches == [[b"0"], [b"1", b"2", b"3", b"4", b"5"]]
 
 
 async def test_a_partition_gives_no_second_batch_before_the_first_is_finished(

@@ -234,6 +234,21 @@ class Server:
         addition = pb.TranscriptAddition(namespace=namespace, entries=map(entry_to_pb, entries))
         await self.stub.AppendTranscripts(pb.AppendTranscriptsRequest(additions=[addition]))
 
+    async def tails(self, *wanted: tuple[Namespace, int, int]) -> list[list[TranscriptEntry]]:
+        """The ends of the main sessions of namespaces, by most entries and characters."""
+        tails = [
+            pb.TranscriptTail(
+                namespace=namespace,
+                session_key=KEY,
+                session_id=ID,
+                max_entries=max_entries,
+                max_chars=max_chars,
+            )
+            for namespace, max_entries, max_chars in wanted
+        ]
+        answer = await self.stub.ReadTranscripts(pb.ReadTranscriptsRequest(tails=tails))
+        return [[entry_from_pb(each) for each in found.entries] for found in answer.transcripts]
+
 
 @pytest.fixture
 async def server(database: Database, tmp_path: Path) -> AsyncIterator[Server]:
@@ -318,6 +333,49 @@ async def test_an_entry_that_cannot_be_kept_is_refused_whole(server: Server) -> 
         pb.ListTranscriptRequest(parent="namespaces/one", session_key=KEY)
     )
     assert not page.entries
+
+
+async def test_entries_of_several_namespaces_are_added_in_one_call(server: Server) -> None:
+    await server.append(turn(1, "a", "b"))
+    again = pb.TranscriptAddition(namespace=ONE, entries=map(entry_to_pb, turn(1, "x", "y")))
+    more = pb.TranscriptAddition(namespace=ONE, entries=map(entry_to_pb, turn(2, "c", "d")))
+    other = pb.TranscriptAddition(namespace=TWO, entries=map(entry_to_pb, turn(1, "e", "f")))
+    await server.stub.AppendTranscripts(pb.AppendTranscriptsRequest(additions=[again, more, other]))
+    one, two = await server.tails((ONE, 10, 100), (TWO, 10, 100))
+    assert [(each.sequence, each.text) for each in one] == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
+    assert [(each.sequence, each.text) for each in two] == [(1, "e"), (2, "f")]
+
+
+async def test_the_end_of_a_transcript_is_cut_by_entries_and_by_length(
+    server: Server, database: Database
+) -> None:
+    for run in range(1, 4):
+        await server.append(turn(run, "q" * run, "a" * run))
+    await server.append(turn(4, "another", "session", SessionId("s2")))
+    found = await server.tails((ONE, 3, 100), (ONE, 10, 6), (ONE, 10, 9), (ONE, 10, 0), (TWO, 1, 1))
+    assert [[each.text for each in tail] for tail in found] == [
+        ["aa", "qqq", "aaa"],
+        ["qqq", "aaa"],
+        ["aa", "qqq", "aaa"],
+        [],
+        [],
+    ]
+    await mark(database, (3, "failed", NOW))
+    [tail] = await server.tails((ONE, 10, 4))
+    # What nobody was shown takes no length from the rest, and is marked.
+    assert [(each.text, each.undelivered) for each in tail] == [
+        ("qq", False),
+        ("aa", False),
+        ("qqq", True),
+        ("aaa", True),
+    ]
+
+
+async def test_one_call_asks_for_no_more_than_one_answer_can_hold(server: Server) -> None:
+    half = MAX_PAGE_CHARS // 2 + 1
+    with pytest.raises(InvalidArgument) as refused:
+        await server.tails((ONE, 10, half), (TWO, 10, half))
+    assert refused.value.reason == "TOO_MUCH_AT_ONCE"
 
 
 async def test_a_person_reads_only_their_namespace_and_appends_nowhere(server: Server) -> None:

@@ -210,8 +210,19 @@ async def test_a_run_of_a_missing_agent_is_refused_with_the_command_that_adds_it
     up: Running,
 ) -> None:
     policy = grpc_stubs.PolicyServiceStub(up.channel)
-    request = pb.DecideRunsRequest(runs=[pb.WantedRun(namespace="alpha", agent_id="gone")])
-    (decided,) = (await policy.DecideRuns(request)).decisions
+    agents = grpc_stubs.AgentServiceStub(up.channel)
+    created = pb.CreateAgentRequest(
+        parent="namespaces/alpha", agent_id="here", agent=agent_pb2.Agent(model="a/b")
+    )
+    await agents.CreateAgent(created)
+    runs = [
+        pb.WantedRun(namespace="alpha", agent_id=agent_id, mode="agent-turn")
+        for agent_id in ("here", "gone", "here")
+    ]
+    there, decided, again = (await policy.DecideRuns(pb.DecideRunsRequest(runs=runs))).decisions
+    assert there.allowed
+    assert there == again
+    assert (there.agent.name, there.model) == ("namespaces/alpha/agents/here", "a/b")
     assert not decided.allowed
     assert decided.finding.reason == "AGENT_MISSING"
     assert decided.finding.setup_target == "fased agents add gone"

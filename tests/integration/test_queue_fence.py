@@ -11,7 +11,7 @@ import pytest
 
 from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
-from fased.core.queue import CancelResult, Completion, HeldRun, WriteResult
+from fased.core.queue import CancelResult, Completion, FinishedStep, HeldRun, WriteResult
 from fased.core.runs import LiveState, Outcome, RunResult
 from fased.store.queue import cancel, checkpoints, delay, finish, history, park, recover, retry
 from tests.support.queues import (
@@ -131,6 +131,41 @@ async def test_the_first_write_of_a_checkpoint_stands_and_is_answered(conns: lis
     assert again.checkpoints == (first,)
     assert await checkpoints.list_checkpoints(conns[0], NAMESPACE, run.run_id) == (first,)
     assert await checkpoints.list_checkpoints(conns[0], Namespace("other"), run.run_id) == ()
+
+
+async def test_checkpoints_of_several_runs_are_each_decided_for_themselves(
+    conns: list[Any],
+) -> None:
+    known, fresh, lost = [await leased(conns[0], lane) for lane in "abc"]
+    first = await put_checkpoint(conns[0], known.run_id, known.epoch, "act", "1")
+
+    stored = await checkpoints.put(
+        conns[0],
+        [
+            FinishedStep(lost.run_id, lost.epoch + 1, "act", "2"),
+            FinishedStep(known.run_id, known.epoch, "act", "3"),
+            FinishedStep(fresh.run_id, fresh.epoch, "act", "4"),
+            FinishedStep(known.run_id, known.epoch, "plan", "5"),
+        ],
+    )
+
+    assert stored[:2] == [None, first]
+    assert [kept.value_json for kept in stored[2:] if kept] == ["4", "5"]
+    assert await checkpoints.list_of(conns[0], [lost.run_id]) == {}
+
+
+async def test_a_checkpoint_that_meets_a_recovery_under_way_is_stale(conns: list[Any]) -> None:
+    run = await leased(conns[0])
+    transaction = conns[0].transaction()
+    await transaction.start()
+    await finish.release(conns[0], [held(run)], announce)
+
+    late = asyncio.create_task(put_checkpoint(conns[1], run.run_id, run.epoch, "act", "1"))
+    await blocked(conns[2])
+    await transaction.commit()
+
+    assert await late is None
+    assert await checkpoints.list_of(conns[0], [run.run_id]) == {}
 
 
 async def test_a_checkpoint_under_way_holds_recovery_off(conns: list[Any]) -> None:

@@ -5,6 +5,7 @@ machine. Decides what is installed, and how tests look at it; not what they expe
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,19 +100,22 @@ class Installation:
         )
         return json.loads(shown)
 
-    async def condition(self, kind: str, name: str, type: str = "Ready") -> dict[str, Any]:
+    async def condition(
+        self, kind: str, name: str, type: str = "Ready", namespace: str = TEAM
+    ) -> dict[str, Any]:
         """A condition of a resource; empty until it is written."""
-        status = (await self.get(kind, name)).get("status", {})
+        status = (await self.get(kind, name, namespace=namespace)).get("status", {})
         found = [each for each in status.get("conditions", []) if each["type"] == type]
         return dict(found[0]) if found else {}
 
-    async def until_ready(self, *references: str) -> None:
+    async def until_ready(self, *references: str, namespace: str = TEAM) -> None:
         """Wait until each `kind/name` is Ready."""
         for reference in references:
             kind, _, name = reference.partition("/")
 
             async def is_ready(kind: str = kind, name: str = name) -> bool:
-                return (await self.condition(kind, name)).get("status") == "True"
+                found = await self.condition(kind, name, namespace=namespace)
+                return found.get("status") == "True"
 
             await self.until(is_ready, f"{reference} to be ready")
 
@@ -142,8 +146,14 @@ class Installation:
         await self.until(is_answered, f"the answers {texts}", timeout_s)
 
     async def plugin(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        """Run `kubectl fased …`, as it is installed beside this Python."""
-        environment = self.cluster.environment()
+        """Run `kubectl fased …`, as it is installed beside this Python, in a context of `team`."""
+        context = self.folder / "kubeconfig"
+        if not context.exists():
+            # Of its own: other tests run kubectl in that of the cluster.
+            shutil.copyfile(self.cluster.kubeconfig, context)
+            change = ("config", "set-context", "--current", f"--namespace={TEAM}")
+            await self.cluster.kubectl(*change, kubeconfig=context)
+        environment = self.cluster.environment(context)
         for name in ("FASED_TOKEN", "FASED_GATEWAY", "FASED_NAMESPACE"):
             environment.pop(name, None)
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
@@ -181,7 +191,7 @@ class Installation:
 
     async def _story(self) -> str:
         pods = ("get", "pods", f"--namespace={SYSTEM}", "--output=wide")
-        resources = ("get", "fased", f"--namespace={TEAM}", "--output=wide")
+        resources = ("get", "fased", "--all-namespaces", "--output=wide")
         told = [await self.cluster.kubectl(*words) for words in (pods, resources)]
         for name in ("operator", "channels", "router", "scheduler", "executor", "policy"):
             label = f"--selector=app.kubernetes.io/component={name}"

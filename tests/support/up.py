@@ -27,7 +27,7 @@ _BARE = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 @asynccontextmanager
 async def running_up(
-    configuration: Mapping[str, Any] | None = None, **environment: str
+    configuration: Mapping[str, Any] | None = None, /, **environment: str
 ) -> AsyncIterator["Up"]:
     """A `fased up` on a folder of its own, stopped after the block; its database goes with it.
 

@@ -32,7 +32,7 @@ def is_large(body: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def run_body(text: str) -> RunBody:
     """A body from its JSON; remembered, since the end of a run reads what its claim read."""
     return codec.load(RunBody, text)

@@ -9,7 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request for a kind of object; the empty words are those that do not apply."""
+    """One request for a kind of object; the empty words are those that do not apply, and the user
+    that nobody knows (any more).
+    """
 
     user: str
     verb: str
@@ -55,7 +57,7 @@ def _events(log: Path, start: int) -> Iterator[dict[str, Any]]:
 def _request(event: dict[str, Any]) -> Request:
     target = event["objectRef"]
     return Request(
-        user=event["user"]["username"],
+        user=event["user"].get("username", ""),
         verb=event["verb"],
         group=target.get("apiGroup", ""),
         resource=target.get("resource", ""),
