@@ -9,7 +9,7 @@ from fased.core.runs import ExecutionMode
 
 CHEAP_CHECK = "cheapCheck"
 CHEAP_ROLES = frozenset({CHEAP_CHECK})
-_MODELLESS = frozenset({ExecutionMode.NO_MODEL, ExecutionMode.SKILL_ONLY})
+MODELLESS = frozenset({ExecutionMode.NO_MODEL, ExecutionMode.SKILL_ONLY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def pick_model(
 
     A finding instead when a cheap role has no model of its own: it is never guessed.
     """
-    if mode in _MODELLESS:
+    if mode in MODELLESS:
         return ModelPick("", "NONE")
     if model:
         return ModelPick(model, "TASK_EXPLICIT")

@@ -4,13 +4,14 @@ Decides which references there are and what is said where one leads nowhere. Nam
 the resource's own namespace.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from fased.core.agents import AgentDefinition
 from fased.core.bindings import ANY_ACCOUNT, Binding
 from fased.core.conversations import WEBCHAT
 from fased.core.findings import Finding
 from fased.core.names import AccountId, ChannelId
+from fased.core.policy import MODELLESS
 from fased.core.tasks import Task
 
 
@@ -40,14 +41,32 @@ def account_of_binding(binding: Binding) -> str:
     return account_name(binding.channel, binding.account_scope)
 
 
-def missing_provider(providers: Collection[str], known: Collection[str]) -> Finding | None:
-    """The first provider that is not known, None when all are."""
+def provider_of_task(task: Task, agent_model: str) -> tuple[str, ...]:
+    """The provider that a task's runs call, where its model or its Agent's names one."""
+    if task.mode in MODELLESS:
+        return ()
+    provider, slash, _ = (task.model or agent_model).partition("/")
+    return (provider,) if slash else ()
+
+
+def missing_provider(
+    providers: Collection[str], known: Collection[str], unusable: Mapping[str, Finding]
+) -> Finding | None:
+    """What is said of the first provider that is not known, or that cannot be used: the latter's
+    finding is that of its Secret.
+    """
     for provider in providers:
         if provider not in known:
             return Finding(
                 "PROVIDER_MISSING",
                 f"There is no model provider {provider}.",
                 f"a ModelProvider named {provider}",
+            )
+        if finding := unusable.get(provider):
+            return Finding(
+                finding.reason,
+                f"The model provider {provider} cannot be used: {finding.message}.",
+                finding.setup_target,
             )
     return None
 

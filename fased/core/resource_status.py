@@ -64,13 +64,13 @@ class RouteFacts:
 
     level: str = ""
     shadowed_by: tuple[str, ...] = ()
-    tied_with: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
 # What the router says of a binding whose Agent is not there.
 _TARGET_MISSING = "BINDING_TARGET_MISSING"
 _SHADOWED = "BINDING_SHADOWED"
+_TIED = "ROUTE_CONFLICTED"
 
 
 def refused(types: Sequence[ConditionType], finding: Finding) -> Observed:
@@ -110,7 +110,7 @@ def task(
     run_now: str,
     paused: bool,
 ) -> Observed:
-    """A Task: `missing` is its Agent or the account that it delivers by.
+    """A Task: `missing` is its Agent, the account that it delivers by or its model's provider.
 
     `run_now` and `paused` are the annotations that were carried out.
     """
@@ -186,7 +186,7 @@ def match_text(binding: Binding) -> str:
     return ", ".join(words) or "all"
 
 
-_SAID = (_TARGET_MISSING, _SHADOWED)
+_SAID = (_TARGET_MISSING, _SHADOWED, _TIED)
 
 
 def _accepted(missing: Finding | None, **others: Finding | None) -> tuple[Condition, ...]:
@@ -236,11 +236,7 @@ def _conflict(binding: Binding, facts: RouteFacts) -> Finding | None:
         names = " and ".join(facts.shadowed_by[:3])
         sentence = f"The binding {name} never wins: {names} before it takes all its messages."
         return said or Finding(_SHADOWED, sentence)
-    if facts.tied_with:
-        names = " and ".join(facts.tied_with[:3])
-        sentence = f"The same messages and the same order as {names}: the elder wins."
-        return Finding("BINDING_TIED", sentence, "spec.order")
-    return None
+    return next((each for each in facts.findings if each.reason == _TIED), None)
 
 
 def _time(at: datetime | None) -> str | None:

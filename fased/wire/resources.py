@@ -58,7 +58,6 @@ def route_facts_from_pb(check: binding_pb2.BindingCheck) -> RouteFacts:
     return RouteFacts(
         level=check.matched_by,
         shadowed_by=tuple(check.shadowed_by),
-        tied_with=tuple(check.tied_with),
         findings=tuple(map(finding_from_pb, check.findings)),
     )
 

@@ -61,7 +61,7 @@ class Agents:
         )
         findings = [finding_from_pb(each) for each in answer.findings]
         return resource_status.agent(
-            missing_provider(providers_of(definition), providers.all),
+            missing_provider(providers_of(definition), providers.all, providers.unusable),
             findings[0] if findings else None,
             revision=facts.revision,
             model=facts.model,

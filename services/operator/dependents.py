@@ -57,8 +57,8 @@ class Dependents:
         for resource in self._known.of(Kind.AGENT, namespace):
             self._wake(resource.key, False)
         for resource in self._known.of(Kind.TASK, namespace):
-            if self._is_blocked(resource.key):
-                self._wake(resource.key, True)
+            # Whether to look at it is cheap to ask too often, and dear to forget.
+            self._wake(resource.key, self._is_blocked(resource.key))
 
     def accounts_changed(
         self,

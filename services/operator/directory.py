@@ -10,18 +10,24 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fased.api.channels.v1 import channels_service_pb2 as channels_pb
+from fased.api.executor.v1 import credential_service_pb2 as executor_pb
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.router.v1 import router_service_pb2 as router_pb
 from fased.api.scheduler.v1 import scheduler_service_pb2 as scheduler_pb
+from fased.core.findings import Finding
 from fased.core.names import Namespace
 from fased.core.resource_status import AccountFacts, RouteFacts
+from fased.wire.findings import finding_from_pb
 from fased.wire.resources import account_facts_from_pb, route_facts_from_pb
 from services.operator.fresh import Fresh
+from services.operator.keepers import CALL_TIMEOUT_S
 from services.operator.services import Services
 
 # Waited for before bindings are checked, since one check tells of all of a namespace.
 CHECK_SETTLE_S = 0.05
 _PAGE = 1000
+# What CheckCredentials takes in one call.
+_CREDENTIALS = 100
 
 T = TypeVar("T")
 
@@ -36,10 +42,13 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """The providers of a namespace, and those that live workers bring with them."""
+    """The providers of a namespace, and those that live workers bring with them; of the first also
+    those whose Secret cannot be read, with what the executor says of it.
+    """
 
     kept: frozenset[str] = frozenset()
     brought: frozenset[str] = frozenset()
+    unusable: Mapping[str, Finding] = field(default_factory=dict, hash=False)
 
     @property
     def all(self) -> frozenset[str]:
@@ -155,7 +164,9 @@ class Room:
             ),
         )
         kept = frozenset(_last(each.name) for each in listed.providers)
-        return Providers(kept, frozenset(status.usable_providers))
+        asked = {_last(each.name): each.credential for each in listed.providers if each.credential}
+        findings = await missing_credentials(self._services, self._parent, asked)
+        return Providers(kept, frozenset(status.usable_providers), findings)
 
     async def _accounts(self) -> Mapping[str, AccountFacts]:
         listed = await self._services.accounts.ListAccountStatuses(
@@ -177,6 +188,25 @@ class Room:
             self._services.tasks.CountTasks(scheduler_pb.CountTasksRequest(parent=self._parent)),
         )
         return Counts(dict(sessions.counts), dict(tasks.counts))
+
+
+async def missing_credentials(
+    services: Services, parent: str, credentials: Mapping[str, str]
+) -> dict[str, Finding]:
+    """What the executor says of the credentials that it cannot read, by the keys given."""
+    found: dict[str, Finding] = {}
+    for first in range(0, len(credentials), _CREDENTIALS):
+        names = [*credentials][first : first + _CREDENTIALS]
+        answer = await services.credentials.CheckCredentials(
+            executor_pb.CheckCredentialsRequest(
+                parent=parent, credentials=[credentials[name] for name in names]
+            ),
+            timeout=CALL_TIMEOUT_S,
+        )
+        for name, check in zip(names, answer.checks, strict=True):
+            if not check.ok:
+                found[name] = finding_from_pb(check.finding)
+    return found
 
 
 class Directory:

@@ -4,7 +4,6 @@ whether they are there. Decides nothing itself (`core/resource_status.py`).
 
 from collections.abc import AsyncIterator
 
-from fased.api.executor.v1 import credential_service_pb2 as executor_pb
 from fased.api.policy.v1 import model_provider_pb2
 from fased.api.policy.v1 import policy_service_pb2 as pb
 from fased.api.types.v1 import owner_pb2
@@ -14,9 +13,8 @@ from fased.core.findings import Finding
 from fased.core.resource_definitions import provider_of
 from fased.core.resource_status import Observed
 from fased.core.resources import Key, Kind, Resource, owner_of
-from fased.wire.findings import finding_from_pb
 from fased.wire.resources import provider_to_pb
-from services.operator.directory import Directory
+from services.operator.directory import Directory, missing_credentials
 from services.operator.keepers import CALL_TIMEOUT_S, pages
 from services.operator.services import Services
 
@@ -44,9 +42,13 @@ class Providers:
         await self._directory.of(key.namespace).providers.get()
 
     async def observe(self, resource: Resource) -> Observed:
-        """Whether its Secret is there."""
+        """Whether its Secret is there; those whose models need it hear of a change."""
         credential = provider_of(resource).credential
         missing = await self._missing(resource.key, credential) if credential else None
+        providers = self._directory.of(resource.key.namespace).providers
+        if (await providers.get()).unusable.get(resource.key.name) != missing:
+            providers.invalidate()
+            await providers.get()
         return resource_status.provider(missing)
 
     async def owners(self) -> AsyncIterator[owner_pb2.Owner]:
@@ -60,14 +62,9 @@ class Providers:
             yield owner
 
     async def _missing(self, key: Key, credential: str) -> Finding | None:
-        answer = await self._services.credentials.CheckCredentials(
-            executor_pb.CheckCredentialsRequest(
-                parent=f"namespaces/{key.namespace}", credentials=[credential]
-            ),
-            timeout=CALL_TIMEOUT_S,
-        )
-        [check] = answer.checks
-        return None if check.ok else finding_from_pb(check.finding)
+        asked = {key.name: credential}
+        found = await missing_credentials(self._services, f"namespaces/{key.namespace}", asked)
+        return found.get(key.name)
 
     async def _apply(
         self, key: Key, providers: list[model_provider_pb2.ModelProvider], generation: int

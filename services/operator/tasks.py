@@ -15,7 +15,13 @@ from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.findings import Finding
 from fased.core.names import Namespace, resource_name
 from fased.core.resource_definitions import task_of
-from fased.core.resource_references import account_of_task, missing_account, missing_agent
+from fased.core.resource_references import (
+    account_of_task,
+    missing_account,
+    missing_agent,
+    missing_provider,
+    provider_of_task,
+)
 from fased.core.resource_status import Observed, TaskFacts
 from fased.core.resources import Key, Kind, Resource, owner_of
 from fased.core.tasks import Task, TaskState
@@ -66,13 +72,15 @@ class Tasks:
         key, status = resource.key, resource.status
         if key.uid in self._stale or key.uid not in self._facts:
             await self._read(key)
+        task = task_of(resource)
+        missing = await self._missing(task, self._facts[key.uid])
         paused = await self._pause(resource)
-        run_now = await self._run_now(resource)
-        facts, task = self._facts[key.uid], task_of(resource)
+        run_now = await self._run_now(resource, missing)
+        facts = self._facts[key.uid]
         last_at = _known_time(status, facts) or await self._ended(key, facts.last_run_id)
         return resource_status.task(
             task.trigger,
-            await self._missing(task, facts),
+            missing,
             facts,
             last_at=last_at,
             run_now=run_now,
@@ -118,13 +126,18 @@ class Tasks:
 
     async def _missing(self, task: Task, facts: TaskFacts) -> Finding | None:
         room = self._directory.of(task.namespace)
-        missing = missing_agent(task.agent_id, await room.agents.get())
+        agents = await room.agents.get()
+        missing = missing_agent(task.agent_id, agents)
         if missing is not None and facts.finding is not None:
             # The scheduler's own words, where it has said the same.
             missing = facts.finding if facts.finding.reason == missing.reason else missing
-        if missing is not None or not (account := account_of_task(task)):
+        if missing is not None:
             return missing
-        return missing_account(account, await room.accounts.get())
+        if account := account_of_task(task):
+            missing = missing_account(account, await room.accounts.get())
+        providers = await room.providers.get()
+        called = provider_of_task(task, agents[task.agent_id].model)
+        return missing or missing_provider(called, providers.all, providers.unusable)
 
     async def _pause(self, resource: Resource) -> bool:
         """Pause or resume as the annotation says; gives what was carried out."""
@@ -154,13 +167,13 @@ class Tasks:
             return was
         return resource.paused
 
-    async def _run_now(self, resource: Resource) -> str:
+    async def _run_now(self, resource: Resource, missing: Finding | None) -> str:
         """Make the run that the annotation asks for; gives the value that one was made for.
 
-        A blocked task is run when nothing stands in its way any more.
+        A task that is blocked, or names what is not there, is run when nothing stands in its way.
         """
         key, done = resource.key, str(resource.status.get("runNow", ""))
-        if resource.run_now in ("", done) or self.is_blocked(key):
+        if resource.run_now in ("", done) or missing is not None or self.is_blocked(key):
             return done
         request = pb.RunTaskRequest(
             name=resource_name(key.namespace, TASKS, key.uid),

@@ -49,6 +49,26 @@ async def test_a_missing_secret_is_named_and_heals_when_it_is_there(cluster: Ope
     assert "sk-none" not in text
 
 
+async def test_what_a_missing_secret_keeps_from_working_says_so_and_runs_when_it_is_there(
+    cluster: Operated,
+) -> None:
+    asked = {"fased.dev/run-now": "1"}
+    await cluster.apply(
+        manifest("ModelProvider", "openai", cluster.here, **PROVIDER, credential=CREDENTIAL),
+        manifest("Agent", "main", cluster.here, model="openai/small"),
+        task("hourly", cluster.here, mode="agent-turn", annotations=asked),
+    )
+    for kind, name in (("Agent", "main"), ("Task", "hourly")):
+        found = await cluster.until_condition(kind, name, cluster.here, "Ready", "SECRET_MISSING")
+        assert "provider openai" in found["message"]
+        assert "keys" in found["message"]
+    body = await cluster.until("Task", "hourly", cluster.here, lambda status: True)
+    assert "runNow" not in body["status"]
+    await secret(cluster.kubernetes, "keys", cluster.here, openai="sk-none")
+    await cluster.until_ready("Agent", "main", cluster.here)
+    await cluster.until("Task", "hourly", cluster.here, lambda status: status.get("runNow") == "1")
+
+
 async def test_a_channels_missing_secret_is_named(cluster: Operated) -> None:
     account = {"type": "telegram", "account": "ops", "apiBase": "http://127.0.0.1:9"}
     credential = {"secretKeyRef": {"name": "bot", "key": "token"}}

@@ -86,7 +86,9 @@ def test_only_what_somebody_must_know_is_an_event() -> None:
     assert conditions.is_worth_an_event(Transition(unready, None))
     assert conditions.is_worth_an_event(Transition(ready, Truth.FALSE))
     assert not conditions.is_worth_an_event(Transition(LOST, Truth.TRUE))
-    tie = conditions.found(ConditionType.CONFLICTED, Finding("BINDING_TIED", "Two say the same."))
+    tie = conditions.found(
+        ConditionType.CONFLICTED, Finding("ROUTE_CONFLICTED", "Two say the same.")
+    )
     assert conditions.is_worth_an_event(Transition(tie, None))
     assert not conditions.is_worth_an_event(
         Transition(conditions.unknown(ConditionType.READY), Truth.TRUE)

@@ -1,5 +1,6 @@
 """What is said of each kind of resource."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +12,11 @@ from fased.core.agents import AgentDefinition
 from fased.core.bindings import BindingPeer, make_binding
 from fased.core.conditions import ConditionType, Truth
 from fased.core.findings import Finding
-from fased.core.names import AccountId, ChannelId
+from fased.core.names import AccountId, AgentId, ChannelId, Namespace, SessionKey, TaskId
 from fased.core.resource_definitions import Account
 from fased.core.resource_status import Observed, RouteFacts, TaskFacts
-from fased.core.tasks import TaskState, TriggerKind, TriggerSpec
+from fased.core.runs import ExecutionMode
+from fased.core.tasks import Task, TaskState, TriggerKind, TriggerSpec
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 999, tzinfo=UTC)
 EVERY = TriggerSpec(TriggerKind.EVERY, "1h")
@@ -109,11 +111,13 @@ def test_a_route_without_its_agent_repeats_the_routers_words() -> None:
 
 
 def test_a_shadowed_route_is_not_ready_and_the_elder_of_a_tie_is() -> None:
-    shadowed = route(RouteFacts(shadowed_by=("first",), tied_with=("first",)))
+    tie = Finding("ROUTE_CONFLICTED", "Both ask for the same messages.")
+    shadow = Finding("BINDING_SHADOWED", "It never wins.")
+    shadowed = route(RouteFacts(shadowed_by=("first",), findings=(tie, shadow)))
     assert answers(shadowed)["Ready"] == "False BINDING_SHADOWED"
     assert shadowed.figures["shadowedBy"] == ["first"]
-    elder = route(RouteFacts(tied_with=("second",)))
-    assert answers(elder)["Conflicted"] == "True BINDING_TIED"
+    elder = route(RouteFacts(findings=(tie,)))
+    assert answers(elder)["Conflicted"] == "True ROUTE_CONFLICTED"
     assert elder.is_ready
 
 
@@ -166,11 +170,33 @@ def test_an_agents_providers_are_those_its_models_name() -> None:
     )
     providers = resource_references.providers_of(agent)
     assert providers == ("a", "b")
-    assert resource_references.missing_provider(providers, {"a", "b"}) is None
-    missing = resource_references.missing_provider(providers, {"a"})
+    assert resource_references.missing_provider(providers, {"a", "b"}, {}) is None
+    missing = resource_references.missing_provider(providers, {"a"}, {})
     assert missing is not None
     assert missing.reason == "PROVIDER_MISSING"
     assert "b" in missing.message
+    secret = resource_references.missing_secret(Namespace("team"), "secret:keys/b")
+    unusable = resource_references.missing_provider(providers, {"a", "b"}, {"b": secret})
+    assert unusable is not None
+    assert (unusable.reason, unusable.setup_target) == ("SECRET_MISSING", secret.setup_target)
+    assert "provider b" in unusable.message
+
+
+def test_a_tasks_provider_is_its_own_models_or_its_agents_and_none_without_a_model() -> None:
+    calls = Task(
+        Namespace("team"),
+        TaskId("t"),
+        "hourly",
+        AgentId("main"),
+        SessionKey("agent:main:main"),
+        "Hello",
+        TriggerSpec(TriggerKind.MANUAL),
+    )
+    assert resource_references.provider_of_task(calls, "a/one") == ("a",)
+    assert resource_references.provider_of_task(calls, "plain") == ()
+    assert resource_references.provider_of_task(replace(calls, model="b/two"), "a/one") == ("b",)
+    silent = replace(calls, mode=ExecutionMode.NO_MODEL)
+    assert resource_references.provider_of_task(silent, "a/one") == ()
 
 
 def test_webchat_and_all_accounts_need_no_channel() -> None:
