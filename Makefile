@@ -62,6 +62,7 @@ test-integration: $(DEV) ## Test one service on real servers
 test-faults: $(DEV) ## Test with killed processes and lost connections
 	@scripts/ensure-kafka.sh
 	@scripts/ensure-postgres.sh
+	@scripts/ensure-kubernetes.sh api >/dev/null
 	@$(PYTHON) -m pytest tests/faults $(ARGS)
 
 .PHONY: test-e2e
