@@ -44,7 +44,12 @@ from tests.support.shapes import (
 )
 
 SHAPES = {"one": ONE_PROCESS, "many": CLUSTER}
-ENVIRONMENT = {"FASED_SCRIPTED_MODEL": "echo", TOKEN_NAME: TOKEN}
+RUN_CONCURRENCY = 32
+ENVIRONMENT = {
+    "FASED_SCRIPTED_MODEL": "echo",
+    "FASED_RUN_CONCURRENCY": str(RUN_CONCURRENCY),
+    TOKEN_NAME: TOKEN,
+}
 # A session for each chat: in one for all of them, each message would wait for the one before.
 DM_SCOPE = "per-channel-peer"
 SERIAL = 50
@@ -216,6 +221,7 @@ def _settings(arguments: argparse.Namespace, postgres: str) -> dict[str, Any]:
         "messages": arguments.messages,
         "sessions": arguments.sessions,
         "model": "scripted, echoes at once",
+        "run_concurrency": RUN_CONCURRENCY,
         "python": platform.python_version(),
         "postgres": postgres.split(" ", 1)[0],
         "fased": metadata.version("fased"),

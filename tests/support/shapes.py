@@ -146,6 +146,7 @@ class ManyProcesses:
 @asynccontextmanager
 async def running_shape(name: str, dm_scope: str = "", **environment: str) -> AsyncIterator[Shape]:
     """One of `SHAPES`, gone after the block; `dm_scope` says who shares a session."""
+    environment = {"FASED_RUN_CONCURRENCY": str(SLOTS)} | environment
     if name == CLUSTER:
         async with running_cluster(**environment) as cluster:
             if dm_scope:
