@@ -122,6 +122,9 @@ proto-check: $(DEV) ## Check proto/, and that fased/api is generated from it
 
 .PHONY: bench
 bench: $(DEV) ## Run the benchmarks; prints one JSON line a figure
+	@scripts/ensure-kafka.sh
+	@scripts/ensure-postgres.sh
+	@scripts/ensure-kubernetes.sh api >/dev/null
 	@$(PYTHON) -m benchmarks
 
 .PHONY: image
