@@ -97,11 +97,24 @@ def preflight(
     decision = decide_run(agent, agent_id, mode, model, role, default_model)
     if decision.finding is not None:
         return (decision.finding,), ""
+    if (unavailable := unavailable_mode(mode)) is not None:
+        return (unavailable,), decision.pick.model
     if decision.pick.reason == "NONE":
         return (), ""
     usable = {*usable_providers, *(own_providers if "/" in decision.pick.model else ())}
     credential = missing_credential(agent_id, decision.pick.model, usable)
     return ((credential,) if credential else ()), decision.pick.model
+
+
+def unavailable_mode(mode: ExecutionMode) -> Finding | None:
+    """What is said of a mode that this version does not carry out."""
+    if mode in (ExecutionMode.NO_MODEL, ExecutionMode.AGENT_TURN):
+        return None
+    return Finding(
+        "MODE_UNAVAILABLE",
+        f"Mode {mode} cannot be carried out yet; use agent-turn or no-model.",
+        "mode",
+    )
 
 
 def missing_credential(

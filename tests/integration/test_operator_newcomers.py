@@ -148,7 +148,11 @@ async def test_a_missing_model_role_is_named_and_heals_when_the_agent_has_it(
     await cluster.apply(
         manifest("Agent", "main", cluster.here, model="own/large", modelRoles=roles)
     )
-    await cluster.until_ready("Task", "watch", cluster.here)
+    # The role is there; the mode itself is not carried out yet.
+    found = await cluster.until_condition(
+        "Task", "watch", cluster.here, "Preflight", "MODE_UNAVAILABLE"
+    )
+    assert "use agent-turn or no-model" in found["message"]
 
 
 async def test_a_shadowed_route_names_what_shadows_it(cluster: Operated) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
 
@@ -21,7 +21,7 @@ from fased.api.policy.v1.agent_pb2 import Agent
 from fased.api.router.v1 import router_service_pb2 as router_pb
 from fased.api.scheduler.v1 import queue_service_pb2 as queue_pb
 from fased.api.scheduler.v1 import run_pb2
-from fased.core import context, runs
+from fased.core import context, policy, runs
 from fased.core.errors import FasedError
 from fased.core.findings import Finding
 from fased.core.model_failures import ModelFailure, unusable_answer
@@ -130,25 +130,15 @@ class Turn:
         if not decision.allowed:
             found = decision.finding
             return blocked(Finding(found.reason, found.message, found.setup_target))
-        match run.body.mode:
-            case ExecutionMode.NO_MODEL:
-                return Answer(storable(run.body.prompt))
-            case ExecutionMode.AGENT_TURN:
-                choices = self._choices(decision, run)
-                if isinstance(choices, Finding):
-                    return blocked(choices)
-                messages = await self._collect(run, decision.agent)
-                return await self._act(lease, choices, messages)
-            case ExecutionMode.SKILL_ONLY | ExecutionMode.AUTO as mode:
-                return blocked(
-                    Finding(
-                        "MODE_UNAVAILABLE",
-                        f"Mode {mode} cannot be carried out yet; use agent-turn or no-model.",
-                        "mode",
-                    )
-                )
-            case never:
-                assert_never(never)
+        if (unavailable := policy.unavailable_mode(run.body.mode)) is not None:
+            return blocked(unavailable)
+        if run.body.mode is ExecutionMode.NO_MODEL:
+            return Answer(storable(run.body.prompt))
+        choices = self._choices(decision, run)
+        if isinstance(choices, Finding):
+            return blocked(choices)
+        messages = await self._collect(run, decision.agent)
+        return await self._act(lease, choices, messages)
 
     async def _decide(self, run: LeasedRun) -> policy_pb.RunDecision:
         return await self._together.decide(
