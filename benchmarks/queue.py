@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
 
+import uvloop
 from google.protobuf.duration_pb2 import Duration
 
 from fased.api.scheduler.v1 import queue_service_pb2, queue_service_pb2_grpc, run_pb2
@@ -71,12 +72,12 @@ def main() -> None:
         print(f"no {workload} workload", file=sys.stderr)
         sys.exit(3)
     measure, settings = _WORKLOADS[workload]
-    figures = asyncio.run(_on_empty_database(measure, n, dsn))
+    figures = uvloop.run(_on_empty_database(measure, n, dsn))
     head = {
         "peer": "fased",
         "workload": workload,
         "version": _version(),
-        "settings": f"{settings}, Python {platform.python_version()}, asyncio",
+        "settings": f"{settings}, Python {platform.python_version()}, uvloop",
         "load": round(os.getloadavg()[0], 2),
     }
     print(json.dumps(head | figures), flush=True)

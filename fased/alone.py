@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import grpc
+import uvloop
 from opentelemetry import trace
 from prometheus_client import start_http_server
 
@@ -59,7 +60,7 @@ async def traced(service: str, otlp_endpoint: str) -> AsyncIterator[None]:
 def _exiting(name: str, settings: SharedSettings, run: Coroutine[None, None, None]) -> None:
     logging.configure(name, level=settings.log_level.upper())
     try:
-        asyncio.run(run)
+        uvloop.run(run)
     except FasedError as exc:
         print(f"{name}: {exc.message} ({exc.reason})", file=sys.stderr)
         sys.exit(os.EX_UNAVAILABLE)

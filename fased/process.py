@@ -21,7 +21,7 @@ from fased.store.database import Database, translate
 from fased.store.notify import Hints
 
 # What one collection of young objects waits for.
-YOUNG_OBJECTS = 10_000
+YOUNG_OBJECTS = 50_000
 
 logger = structlog.get_logger()
 
@@ -134,7 +134,7 @@ def settle_collector() -> None:
     """Keep the garbage collector off what lives long; call it once all is loaded and started.
 
     What is alive now, code and settings mostly, is never walked again. New objects are walked every
-    10,000 instead of every 700: a batch of 500 runs outlives many such walks, which find nothing.
+    50,000 instead of every 700: batches of 500 runs outlive many such walks, which find nothing.
     """
     gc.collect()
     gc.freeze()

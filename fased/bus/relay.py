@@ -6,7 +6,6 @@ its events to be sent again, under the same ids.
 """
 
 import asyncio
-import json
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import structlog
 
 from fased.bus import cloudevents
 from fased.bus.port import Publisher, Record
+from fased.core.events import OutboxEvent
 from fased.store import database, notify, outbox
 from fased.store.outbox import OutboxRow
 from fased.telemetry import metrics, tracing
@@ -70,7 +70,7 @@ async def relay_once(
 ) -> int:
     """One pass over the shards that no other relay holds, beginning at shard `turn`.
 
-    Answers how many events were sent: `BATCH` when more may wait.
+    Answers how many events were sent: `BATCH` or more when others may wait.
     """
     async with pool.acquire() as conn, conn.transaction():
         shards = await outbox.lock_shards(conn, schema)
@@ -83,27 +83,29 @@ async def relay_once(
         await _publish(bus, schema, rows)
         await outbox.delete(conn, schema, rows)
     oldest = min(row.created_at for row in rows)
-    metrics.outbox_relayed.labels(schema).inc(len(rows))
+    sent = sum(len(row.events) for row in rows)
+    metrics.outbox_relayed.labels(schema).inc(sent)
     metrics.outbox_delay_seconds.labels(schema).observe(
         max(0.0, (datetime.now(UTC) - oldest).total_seconds())
     )
-    return len(rows)
+    return sent
 
 
 async def _publish(bus: Publisher, schema: str, rows: Sequence[OutboxRow]) -> None:
-    events = [(row.topic, _headers(schema, row), row.created_at) for row in rows]
-    with tracing.published(events) as renewed:
+    waiting = [(event, row.created_at) for row in rows for event in row.events]
+    spans = [(event.topic, _headers(schema, event, at), at) for event, at in waiting]
+    with tracing.published(spans) as renewed:
         async with asyncio.timeout(PUBLISH_TIMEOUT_S):
             await bus.publish(
                 [
-                    Record(row.topic, row.key, row.value, headers)
-                    for row, headers in zip(rows, renewed, strict=True)
+                    Record(event.topic, event.key, event.value, headers)
+                    for (event, _), headers in zip(waiting, renewed, strict=True)
                 ]
             )
 
 
-def _headers(schema: str, row: OutboxRow) -> dict[str, str]:
+def _headers(schema: str, event: OutboxEvent, at: datetime) -> dict[str, str]:
     attributes = cloudevents.attributes(
-        event_id=row.event_id, type_=row.topic, source=f"/fased/{schema}", at=row.created_at
+        event_id=event.event_id, type_=event.topic, source=f"/fased/{schema}", at=at
     )
-    return {**attributes, **json.loads(row.headers)}
+    return {**attributes, **event.headers}

@@ -7,6 +7,7 @@ is told with. It does not decide when a run is due (`schedule.py`) and stores no
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from fased.core.errors import InvalidArgument
 from fased.core.messages import ReplyTo, Sender, Target
@@ -156,8 +157,7 @@ class RunResult:
     output_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EndedRun:
+class EndedRun(NamedTuple):
     """A run at the moment of its end, whatever ended it: what its events are made of.
 
     `deliver` says whether the result's text goes to the body's target.
@@ -165,11 +165,8 @@ class EndedRun:
 
     run_id: RunId
     namespace: Namespace
-    lane: str
     run_class: RunClass
     task_id: TaskId | None
-    attempts: int
-    crashes: int
     epoch: int
     body: RunBody
     outcome: Outcome

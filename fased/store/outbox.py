@@ -1,18 +1,19 @@
 """The outbox: events written in their cause's transaction, taken in order by the relay.
 
-Decides the rows and the order in which they are taken; publishing is `bus/relay.py`. One table
-shape stands in the schema of every service that emits.
+Decides the rows and the order in which they are taken; which events share one is
+`core/events.py`, publishing is `bus/relay.py`. One table shape stands in the schema of every
+service that emits.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from fased.core.errors import InvalidArgument
-from fased.core.events import OUTBOX_SHARDS, OutboxEvent, outbox_shard
+from fased.core.events import OUTBOX_SHARDS, OutboxEvent, outbox_rows
 from fased.store.database import Connection
 from fased.telemetry import tracing
+from fased.wire import outbox as wire
 
 SCHEMAS = ("scheduler", "router", "channels")
 # Kafka takes 1 MiB with headers and framing; what no bus can carry must not enter an outbox.
@@ -20,15 +21,11 @@ MAX_VALUE_BYTES = 900 * 1024
 
 
 class OutboxRow(NamedTuple):
-    """An event that waits; `headers` is a JSON object as text."""
+    """Events that wait, in order: of one transaction and one shard."""
 
     shard: int
     id: int
-    topic: str
-    key: str
-    event_id: str
-    headers: str
-    value: bytes
+    events: Sequence[OutboxEvent]
     created_at: datetime
 
 
@@ -45,21 +42,16 @@ async def insert(conn: Connection, schema: str, events: Sequence[OutboxEvent]) -
     """
     if not events:
         return
-    trace = tracing.inject({})
-    bare = json.dumps(trace)
-    rows = []
     for event in events:
         _check(event)
-        headers = json.dumps(trace | event.headers) if event.headers else bare
-        rows.append(
-            (outbox_shard(event.key), event.topic, event.key, event.event_id, headers, event.value)
-        )
+    trace = tracing.inject({})
+    if trace:
+        events = [event._replace(headers=trace | dict(event.headers)) for event in events]
+    rows = [(shard, len(row), wire.pack(row)) for shard, row in outbox_rows(events)]
     await conn.execute(
-        f"""INSERT INTO {_known(schema)}.outbox (shard, topic, key, event_id, headers, value)
-            SELECT s, t, k, e, h::jsonb, v
-              FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::text[],
-                          $6::bytea[]) WITH ORDINALITY u(s, t, k, e, h, v, i)
-             ORDER BY i""",
+        f"""INSERT INTO {_known(schema)}.outbox (shard, events, packed)
+            SELECT s, e, p FROM unnest($1::smallint[], $2::int[], $3::bytea[])
+              WITH ORDINALITY u(s, e, p, i) ORDER BY i""",
         *(list(column) for column in zip(*rows, strict=True)),
     )
 
@@ -80,21 +72,27 @@ async def lock_shards(conn: Connection, schema: str) -> list[int]:
 
 
 async def take(conn: Connection, schema: str, shards: Sequence[int], limit: int) -> list[OutboxRow]:
-    """The first `limit` events of locked shards: shard by shard as given, in order in each.
+    """The first rows of locked shards, to `limit` events and the end of a row.
 
-    Uses the primary key.
+    Shard by shard as given, in order in each. Uses the primary key.
     """
     rows = await conn.fetch(
-        f"""SELECT o.shard, o.id, o.topic, o.key, o.event_id, o.headers, o.value, o.created_at
-              FROM unnest($1::smallint[]) WITH ORDINALITY a(shard, turn)
-             CROSS JOIN LATERAL (
-               SELECT * FROM {_known(schema)}.outbox b
-                WHERE b.shard = a.shard ORDER BY b.id LIMIT $2) o
-             ORDER BY a.turn, o.id LIMIT $2""",
+        f"""SELECT shard, id, packed, created_at FROM (
+              SELECT o.*, a.turn,
+                     sum(o.events) OVER (ORDER BY a.turn, o.id) - o.events AS before
+                FROM unnest($1::smallint[]) WITH ORDINALITY a(shard, turn)
+               CROSS JOIN LATERAL (
+                 SELECT * FROM {_known(schema)}.outbox b
+                  WHERE b.shard = a.shard ORDER BY b.id LIMIT $2) o
+               ORDER BY a.turn, o.id LIMIT $2) first
+             WHERE before < $2 ORDER BY turn, id""",
         list(shards),
         limit,
     )
-    return [OutboxRow(*row) for row in rows]
+    return [
+        OutboxRow(row["shard"], row["id"], wire.unpack(row["packed"]), row["created_at"])
+        for row in rows
+    ]
 
 
 async def delete(conn: Connection, schema: str, rows: Sequence[OutboxRow]) -> None:

@@ -228,9 +228,9 @@ async def test_a_task_that_is_disabled_tells_its_chat_once(conn: Any) -> None:
     await kept(conn, "never", TriggerKind.CRON)
     await fire_all(conn)
     await fire_all(conn)
-    [event] = await conn.fetch("SELECT topic, value FROM scheduler.outbox")
-    assert event["topic"] == "notices"
-    assert b"cannot be computed" in event["value"]
+    [event] = await queues.events(conn)
+    assert event.topic == "notices"
+    assert b"cannot be computed" in event.value
 
 
 async def test_missed_slots_leave_one_row_and_one_run_by_default(conn: Any) -> None:
@@ -265,8 +265,8 @@ async def test_skipped_slots_share_a_row_until_a_slot_runs(conn: Any) -> None:
         ("skipped", hour_of[1], hour_of[3], 3),
         ("skipped", hour_of[5], hour_of[5], 1),
     ]
-    events = await conn.fetch("SELECT value FROM scheduler.outbox WHERE topic = 'ends'")
-    assert [event["value"] for event in events].count(b"skipped:") == 2
+    ends = [event.value for event in await queues.events(conn) if event.topic == "ends"]
+    assert ends.count(b"skipped:") == 2
 
 
 async def test_a_run_to_replace_is_cancelled_and_the_new_one_starts(conn: Any) -> None:

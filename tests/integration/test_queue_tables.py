@@ -27,6 +27,7 @@ from tests.support.queues import (
     NAMESPACE,
     announce,
     connections,
+    events,
     finish_run,
     new_run,
     put,
@@ -175,10 +176,9 @@ async def test_an_end_and_its_event_are_one_transaction(conns: list[Any]) -> Non
         announce,
     )
 
-    events = await conns[0].fetch("SELECT shard, key, event_id FROM scheduler.outbox")
-    assert {row["event_id"] for row in events} == {f"end-{run.run_id}" for run in runs}
-    assert all(row["shard"] == outbox_shard(row["key"]) for row in events)
-    assert len({row["shard"] for row in events}) > 1
+    written = await events(conns[0])
+    assert {event.event_id for event in written} == {f"end-{run.run_id}" for run in runs}
+    assert len({outbox_shard(event.key) for event in written}) > 1
 
 
 async def test_a_tasks_figures_follow_its_ended_runs(conns: list[Any]) -> None:

@@ -143,7 +143,7 @@ class Cluster:
         conn = await asyncpg.connect(self.postgres.dsn)
         try:
             waiting = [
-                await conn.fetchval(f"SELECT count(*) FROM {schema}.outbox")
+                await conn.fetchval(f"SELECT coalesce(sum(events), 0) FROM {schema}.outbox")
                 for schema in outbox.SCHEMAS
             ]
         finally:

@@ -1,13 +1,13 @@
 """Short words for tests of the run queue on a real database. Decides defaults only."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from fased.core.events import OutboxEvent
+from fased.core.events import OUTBOX_SHARDS, OutboxEvent, outbox_shard
 from fased.core.names import AgentId, Namespace, RunId, SessionId, SessionKey, TaskId
 from fased.core.queue import (
     Checkpoint,
@@ -28,7 +28,7 @@ from fased.core.runs import (
     RunResult,
     Trigger,
 )
-from fased.store import database
+from fased.store import database, outbox
 from fased.store.queue import checkpoints, claim, enqueue, finish
 
 NAMESPACE = Namespace("default")
@@ -36,10 +36,22 @@ LEASE = timedelta(seconds=15)
 HOUR = timedelta(hours=1)
 
 
-def announce(run: EndedRun) -> list[OutboxEvent]:
-    """One event for an end, keyed by the run's lane."""
+def announce(ended: Sequence[EndedRun]) -> list[OutboxEvent]:
+    """One event for each end, keyed by the run."""
+    return [_event(run) for run in ended]
+
+
+def _event(run: EndedRun) -> OutboxEvent:
     value = f"{run.outcome}:{run.result.text}".encode()
-    return [OutboxEvent("ends", f"{run.namespace}/{run.lane}", f"end-{run.run_id}", value)]
+    return OutboxEvent("ends", f"{run.namespace}/{run.run_id}", f"end-{run.run_id}", value)
+
+
+async def events(conn: Any) -> list[OutboxEvent]:
+    """What waits in the scheduler's outbox."""
+    rows = await outbox.take(conn, "scheduler", range(OUTBOX_SHARDS), 10_000)
+    for row in rows:
+        assert {outbox_shard(event.key) for event in row.events} == {row.shard}
+    return [event for row in rows for event in row.events]
 
 
 async def connection(url: str) -> Any:

@@ -50,11 +50,8 @@ def ended(
     return EndedRun(
         run_id=RunId(7),
         namespace=Namespace("default"),
-        lane="a",
         run_class=RunClass.MESSAGE,
         task_id=None,
-        attempts=0,
-        crashes=0,
         epoch=1,
         body=body,
         outcome=outcome,
@@ -101,7 +98,7 @@ def test_who_asked_for_a_run_hears_that_it_had_nothing_to_say() -> None:
     told = answers.told_at_end(silent, "id")
     assert told is not None
     assert (told.kind, told.event_id) == (MessageKind.NOTICE, "e9")
-    unasked = replace(silent, body=replace(silent.body, correlation_id=""))
+    unasked = silent._replace(body=replace(silent.body, correlation_id=""))
     assert answers.told_at_end(unasked, "id") is None
 
 

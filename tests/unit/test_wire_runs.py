@@ -1,6 +1,6 @@
 """Runs over the wire: what is sent is what is read."""
 
-import dataclasses
+import inspect
 import types
 import typing
 from datetime import UTC, datetime, timedelta
@@ -33,9 +33,9 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def of(cls: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Values of a dataclass of the core, as far as the wire can carry them."""
+    """Values of a shape of the core, as far as the wire can carry them."""
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls) if field.name not in fields]
+    names = [name for name in inspect.signature(cls).parameters if name not in fields]
     return st.builds(cls, **{name: _of_hint(hints[name]) for name in names}, **fields)
 
 
@@ -78,7 +78,7 @@ def test_a_run_that_people_read_comes_through_whole(view: RunView) -> None:
 )
 def test_a_leased_run_comes_through_whole_with_what_is_left_of_its_time(run: LeasedRun) -> None:
     left = timedelta(minutes=3)
-    run = dataclasses.replace(run, leased_at=run.deadline_at - left)
+    run = run._replace(leased_at=run.deadline_at - left)
     assert work.leased_from_pb(queue.leased_to_pb(run)) == (run, left)
 
 

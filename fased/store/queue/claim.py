@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from operator import itemgetter
 from uuid import UUID
 
 from fased.core import queue
@@ -55,9 +56,12 @@ WITH picked AS MATERIALIZED (
 UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
   leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM picked))
-RETURNING id, namespace, epoch, class, task_id, attempts, wake_seq, resumed, leased_at, deadline_at,
-  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)) AS body
+RETURNING class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, deadline_at,
+  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed
 """
+
+# The most urgent first: by class, then by age.
+_ORDER = itemgetter(0, 1)
 
 _LEASE_ENDED = "SELECT expires_at = '-infinity' FROM scheduler.worker WHERE id = $1"
 
@@ -118,18 +122,9 @@ async def _leased_runs(conn: Connection, leased: list[rows.Row]) -> list[LeasedR
     """Rows as core values; only a run that was held before is asked for checkpoints."""
     kept = await checkpoints.list_of(conn, [row["id"] for row in leased if row["resumed"]])
     return [
-        LeasedRun(
-            run_id=row["id"],
-            namespace=row["namespace"],
-            epoch=row["epoch"],
-            run_class=rows.RUN_CLASSES[row["class"]],
-            body=rows.run_body(row["body"]),
-            task_id=rows.task_id(row),
-            attempts=row["attempts"],
-            wake_seq=row["wake_seq"],
-            leased_at=row["leased_at"],
-            deadline_at=row["deadline_at"],
-            checkpoints=kept.get(row["id"], ()),
-        )
-        for row in sorted(leased, key=lambda row: (row["class"], row["id"]))
-    ]
+        LeasedRun(run_id, namespace, epoch, rows.RUN_CLASSES[run_class], rows.run_body(body),
+                  rows.task_id(task_id), attempts, wake_seq, leased_at, deadline_at,
+                  kept.get(run_id, ()))
+        for run_class, run_id, namespace, epoch, task_id, attempts, wake_seq, leased_at,
+            deadline_at, body, _ in sorted(leased, key=_ORDER)
+    ]  # fmt: skip

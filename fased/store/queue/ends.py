@@ -12,8 +12,8 @@ from fased.store import codec, outbox
 from fased.store.queue import lanes, rows, task_figures
 from fased.store.queue.lanes import Connection, Held, LanesGrew
 
-# What to tell the world about a run that ended; given by the scheduler service.
-Announce = Callable[[EndedRun], Sequence[OutboxEvent]]
+# What to tell the world about runs that ended together; given by the scheduler service.
+Announce = Callable[[Sequence[EndedRun]], Sequence[OutboxEvent]]
 
 Wanted = dict[tuple[RunId, int], Completion]
 
@@ -29,19 +29,16 @@ WITH u AS (
 ), ended AS (
   DELETE FROM scheduler.run r USING u
   WHERE r.id = u.id AND r.epoch = u.epoch AND r.id = ANY($1::bigint[])
-  RETURNING r.id, r.namespace, r.lane, r.lane_key, r.lane_id, r.class, r.attempts, r.crashes,
+  RETURNING r.id, r.namespace, r.lane, r.lane_key, r.class, r.attempts, r.crashes,
     r.parent_run, r.task_id, r.worker, r.session_key, r.last_reason, r.run_for, r.created_at,
-    r.run_at, r.leased_at, r.cancel, r.seq, r.state IN (1, 2, 3) AS was_head,
+    r.run_at, r.leased_at, r.cancel, CASE WHEN r.state IN (1, 2, 3) THEN r.seq END AS led_seq,
     r.body IS NULL AS large, r.epoch AS held_epoch,
     CASE WHEN $7 THEN nextval('scheduler.lease_epoch') ELSE r.epoch END AS epoch,
     CASE WHEN r.cancel THEN 'cancelled' ELSE u.outcome END AS outcome,
     CASE WHEN r.cancel THEN $6::json ELSE u.result END AS result,
     u.deliver AND NOT r.cancel AS deliver,
     coalesce(r.body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = r.id)) AS body,
-    (SELECT public.fased_now()) AS ended_at,
-    r.id = ANY(ARRAY(
-      SELECT c.parent_run FROM scheduler.run c
-      WHERE c.parent_run = ANY($1::bigint[]) AND c.parent_run IS NOT NULL)) AS has_children
+    (SELECT public.fased_now()) AS ended_at, r.has_children
 ), h AS (
   INSERT INTO scheduler.run_history (id, namespace, lane, class, attempts, crashes, epoch,
     parent_run, task_id, worker, session_key, last_reason, run_for, created_at, run_at, leased_at,
@@ -51,8 +48,9 @@ WITH u AS (
     body, result
   FROM ended
 )
-SELECT id, namespace, lane, lane_key, lane_id, class, task_id, attempts, crashes, epoch, held_epoch,
-  parent_run, outcome, deliver, cancel, ended_at, large, body, seq, was_head, has_children
+SELECT id, namespace, lane_key, class, task_id, epoch, held_epoch, outcome, deliver, cancel,
+  ended_at, body, led_seq, large OR has_children OR parent_run IS NOT NULL AS linked, large,
+  has_children, parent_run
 FROM ended
 """
 
@@ -103,24 +101,21 @@ async def end_locked(
     takes a new one. Raises LanesGrew when a child waits in a lane that is not held.
     """
     wanted = {(ending.run_id, ending.epoch): ending for ending in endings}
-    ended: list[EndedRun] = []
-    gone: list[rows.Row] = []
+    gone = _Gone(held)
     while wanted:
-        found = await _end(conn, wanted, by_worker)
-        gone += found
-        ended += [rows.ended_run(row, _result(row, wanted)) for row in found]
-        wanted = await _children(conn, [row["id"] for row in found if row["has_children"]], held)
+        parents = gone.take(await _end(conn, wanted, by_worker), wanted)
+        wanted = await _children(conn, parents, held)
         by_worker = False
-    if not ended:
+    if not gone.runs:
         return []
-    await _drop_payloads(conn, gone)
-    await _wake_parents(conn, gone)
-    events = [event for run in ended for event in announce(run)]
-    if events:
-        await outbox.insert(conn, "scheduler", events)
-    await lanes.promote_next(conn, _headless(gone, held))
-    await task_figures.count_ends(conn, ended)
-    return ended
+    if gone.large:
+        await conn.execute(_DROP_PAYLOADS, gone.large)
+    if gone.parents:
+        await conn.execute(_WAKE_PARENTS, sorted(gone.parents))
+    await outbox.insert(conn, "scheduler", announce(gone.runs))
+    await lanes.promote_next(conn, gone.left)
+    await task_figures.count_ends(conn, gone.runs)
+    return gone.runs
 
 
 async def end_flagged(
@@ -139,7 +134,7 @@ async def _end(conn: Connection, wanted: Wanted, by_worker: bool) -> list[rows.R
         _END,
         [ending.run_id for ending in endings],
         [ending.epoch for ending in endings],
-        [ending.outcome.value for ending in endings],
+        [ending.outcome for ending in endings],
         [codec.dump(ending.result) for ending in endings],
         [ending.deliver for ending in endings],
         codec.dump(CANCELLED),
@@ -148,8 +143,40 @@ async def _end(conn: Connection, wanted: Wanted, by_worker: bool) -> list[rows.R
     return found
 
 
-def _result(row: rows.Row, wanted: Wanted) -> RunResult:
-    return CANCELLED if row["cancel"] else wanted[row["id"], row["held_epoch"]].result
+class _Gone:
+    """What one call has ended: the runs, and what hung on them.
+
+    `left` has lanes that lost their head while others may wait, by id, with the number that it had:
+    a lane's numbers only grow and its first one leads it, so that nobody waits behind the last.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self.runs: list[EndedRun] = []
+        self.left: dict[int, int] = {}
+        self.large: list[int] = []
+        self.parents: set[int] = set()
+
+    def take(self, found: Iterable[rows.Row], wanted: Wanted) -> list[int]:
+        """Add what `_END` gave; answers with the runs that had children."""
+        with_children: list[int] = []
+        for (run_id, namespace, lane_key, run_class, task_id, epoch, held_epoch, outcome, deliver,
+             was_flagged, ended_at, body, led_seq, is_linked, is_large, has_children, parent,
+             ) in found:  # fmt: skip
+            result = CANCELLED if was_flagged else wanted[run_id, held_epoch].result
+            self.runs.append(
+                EndedRun(run_id, namespace, rows.RUN_CLASSES[run_class], rows.task_id(task_id),
+                         epoch, rows.run_body(body), rows.OUTCOMES[outcome], result, deliver,
+                         ended_at)
+            )  # fmt: skip
+            lane = self._held[lane_key]
+            if led_seq is not None and led_seq < lane.seq:
+                self.left[lane.id] = led_seq
+            if is_linked:
+                self.large += [run_id] if is_large else []
+                self.parents |= {parent} if parent is not None else set()
+                with_children += [run_id] if has_children else []
+        return with_children
 
 
 async def _children(conn: Connection, parent_ids: list[int], held: Held) -> Wanted:
@@ -168,28 +195,4 @@ async def _children(conn: Connection, parent_ids: list[int], held: Held) -> Want
         )
         for row in found
         if row["state"] != LiveState.LEASED
-    }
-
-
-async def _drop_payloads(conn: Connection, gone: list[rows.Row]) -> None:
-    large = [row["id"] for row in gone if row["large"]]
-    if large:
-        await conn.execute(_DROP_PAYLOADS, large)
-
-
-async def _wake_parents(conn: Connection, gone: list[rows.Row]) -> None:
-    parents = {row["parent_run"] for row in gone if row["parent_run"] is not None}
-    if parents:
-        await conn.execute(_WAKE_PARENTS, sorted(parents))
-
-
-def _headless(gone: list[rows.Row], held: Held) -> dict[int, int]:
-    """The ids of lanes that lost their head while others may wait, with the number that it had.
-
-    A lane's numbers only grow and its first one leads it: nobody waits behind the last.
-    """
-    return {
-        row["lane_id"]: row["seq"]
-        for row in gone
-        if row["was_head"] and row["seq"] < held[row["lane_key"]].seq
     }

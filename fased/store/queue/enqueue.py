@@ -1,11 +1,13 @@
 """Puts runs into the queue, once for each key. Decides nothing about what they are.
 
-Order of locks: keys (sorted), lanes (sorted, the parents' too), then the rows. Rows are inserted
-as waiting or delayed, never as ready; one promotion follows.
+Order of locks: keys (sorted), lanes (sorted, the parents' too), then the rows. Under its lane's
+lock a run that finds the lane empty is inserted as ready; a run that brings a time of its own is
+inserted as waiting or delayed, as the database's clock says, and its lane promoted after that.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from fased.core.errors import FailedPrecondition
 from fased.core.names import RunId
@@ -16,7 +18,18 @@ from fased.store.queue import lanes, rows
 from fased.store.queue.lanes import Connection, Held, Lane
 
 Key = tuple[str, str]
-Numbered = tuple[NewRun, Lane, int, RunId | None]
+
+_WAITING, _READY = int(LiveState.WAITING), int(LiveState.READY)
+
+
+class Numbered(NamedTuple):
+    """A run to insert, with its lane and its id."""
+
+    run: NewRun
+    lane: Lane
+    run_id: int
+    parent: RunId | None
+
 
 # Numbers follow the order of the items, locks the order of the keys.
 _KEYS = """
@@ -40,6 +53,11 @@ _PARENT_LANES = "SELECT id, lane_key FROM scheduler.run WHERE id = ANY($1::bigin
 
 _PARENTS = "SELECT id, epoch, state, cancel FROM scheduler.run WHERE id = ANY($1::bigint[])"
 
+# So that the end of a run looks for children of those alone that have some.
+_MARK_PARENTS = """
+UPDATE scheduler.run SET has_children = true WHERE id = ANY($1::bigint[]) AND NOT has_children
+"""
+
 _ENDED_PARENT = """
 SELECT outcome FROM scheduler.run_history WHERE id = $1 ORDER BY ended_at DESC LIMIT 1
 """
@@ -48,12 +66,21 @@ _INSERT = """
 INSERT INTO scheduler.run (id, lane_key, lane_id, namespace, lane, seq, class, state, session_key,
   task_id, parent_run, run_for, time_left, created_at, run_at, body)
 SELECT id, lane_key, lane_id, n, l, seq, class,
-  CASE WHEN run_at > public.fased_now() THEN 4 ELSE 0 END, session_key, task_id, parent_run,
-  run_for, run_for, public.fased_now(), coalesce(run_at, public.fased_now()), body
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[],
-  $7::smallint[], $8::text[], $9::uuid[], $10::bigint[], $11::interval[], $12::timestamptz[],
-  $13::json[]) u(id, lane_key, lane_id, n, l, seq, class, session_key, task_id, parent_run, run_for,
+  CASE WHEN run_at > public.fased_now() THEN 4 ELSE state END, session_key, task_id, parent_run,
+  run_for, run_for, now.at, coalesce(run_at, now.at), body
+FROM (SELECT public.fased_now() AS at) now, unnest($1::bigint[], $2::bigint[], $3::bigint[],
+  $4::text[], $5::text[], $6::bigint[], $7::smallint[], $8::smallint[], $9::text[], $10::uuid[],
+  $11::bigint[], $12::interval[], $13::timestamptz[], $14::json[])
+  u(id, lane_key, lane_id, n, l, seq, class, state, session_key, task_id, parent_run, run_for,
   run_at, body)
+"""
+
+# Asked under the lanes' locks, so that no head comes or goes. Scalar subqueries: as lanes.PROMOTE.
+_OCCUPIED = """
+SELECT t.id FROM unnest($1::bigint[]) t(id)
+WHERE coalesce(
+  (SELECT x.id FROM scheduler.run x WHERE x.lane_id = t.id AND x.state IN (1, 2, 3) LIMIT 1),
+  (SELECT w.id FROM scheduler.run w WHERE w.lane_id = t.id AND w.state = 0 LIMIT 1)) IS NOT NULL
 """
 
 _PAYLOAD = """
@@ -67,14 +94,11 @@ WHERE r.id = ANY($1::bigint[]) AND r.state = 0 AND h.state = 3
 """
 
 
-async def enqueue(
-    conn: Connection, items: Sequence[EnqueueItem], *, hold: Iterable[Lane] = ()
-) -> list[Enqueued]:
+async def enqueue(conn: Connection, items: Sequence[EnqueueItem]) -> list[Enqueued]:
     """Make the runs of `items`, in order; a known key answers with the runs it made first.
 
-    In a transaction of its own, or in a savepoint of the caller's. `hold` names more lanes that
-    the caller will change in its transaction, so that all are locked in one order. Raises
-    FailedPrecondition CANCELLED or STALE, and makes nothing, when a parent is gone.
+    In a transaction of its own, or in a savepoint of the caller's. Raises FailedPrecondition
+    CANCELLED or STALE, and makes nothing, when a parent is gone.
     """
     async with conn.transaction():
         first: dict[Key, EnqueueItem] = {}
@@ -82,9 +106,7 @@ async def enqueue(
             first.setdefault((item.namespace, item.key), item)
         made = await _insert_keys(conn, first)
         known = await _known(conn, [key for key in first if key not in made])
-        parked = await _insert_runs(
-            conn, [(first[key], made[key]) for key in first if key in made], hold
-        )
+        parked = await _insert_runs(conn, [(first[key], made[key]) for key in first if key in made])
         return _answers(items, made, known, parked)
 
 
@@ -105,12 +127,10 @@ async def _known(conn: Connection, keys: list[Key]) -> dict[Key, list[int]]:
     return {(row["namespace"], row["key"]): row["run_ids"] for row in found}
 
 
-async def _insert_runs(
-    conn: Connection, fresh: list[tuple[EnqueueItem, list[int]]], hold: Iterable[Lane]
-) -> set[int]:
-    """Insert and promote; answers with the new runs that wait behind a parked one."""
+async def _insert_runs(conn: Connection, fresh: list[tuple[EnqueueItem, list[int]]]) -> set[int]:
+    """Insert them; answers with the new runs that wait behind a parked one."""
     numbered = [
-        (
+        Numbered(
             run,
             lanes.key_of(run.namespace, run.lane),
             run_id,
@@ -120,20 +140,45 @@ async def _insert_runs(
         for run, run_id in zip(item.runs, ids, strict=True)
     ]
     parents = [item for item, _ in fresh if item.parent]
-    counts: Counter[Lane] = Counter(lane for _, lane, _, _ in numbered)
-    counts.update(dict.fromkeys(hold, 0))
+    counts: Counter[Lane] = Counter(each.lane for each in numbered)
     counts.update(dict.fromkeys(await _parent_lanes(conn, parents), 0))
     if not counts:
         return set()
     held = await lanes.advance(conn, counts)
-    await _check_parents(conn, parents)
+    await _take_parents(conn, parents)
     before = {lane: held[lane].seq - n for lane, n in counts.items()}
-    await _insert_rows(conn, numbered, held, before)
-    promoted = await lanes.promote(conn, held.values())
-    waiting = [run_id for _, _, run_id, _ in numbered if run_id not in promoted]
+    timed = {each.lane for each in numbered if each.run.run_at is not None}
+    heads = await _heads(conn, numbered, held, before, timed)
+    await _insert_rows(conn, numbered, held, before, heads)
+    if timed:
+        heads |= await lanes.promote(conn, [held[lane] for lane in timed])
+    waiting = [each.run_id for each in numbered if each.run_id not in heads]
     if not waiting:
         return set()
     return {row["id"] for row in await conn.fetch(_BEHIND_PARKED, waiting)}
+
+
+async def _heads(
+    conn: Connection,
+    numbered: list[Numbered],
+    held: Held,
+    before: dict[Lane, int],
+    timed: set[Lane],
+) -> set[int]:
+    """The runs that find their lane empty, and so lead it; none of lanes that are `timed`.
+
+    A lane that has given no number out has never had a run.
+    """
+    first: dict[Lane, int] = {}
+    for each in numbered:
+        first.setdefault(each.lane, each.run_id)
+    old = [held[lane].id for lane in first if before[lane] and lane not in timed]
+    occupied = {row["id"] for row in await conn.fetch(_OCCUPIED, old)} if old else set()
+    return {
+        run_id
+        for lane, run_id in first.items()
+        if lane not in timed and held[lane].id not in occupied
+    }
 
 
 async def _parent_lanes(conn: Connection, parents: list[EnqueueItem]) -> list[Lane]:
@@ -143,7 +188,8 @@ async def _parent_lanes(conn: Connection, parents: list[EnqueueItem]) -> list[La
     return [row["lane_key"] for row in await conn.fetch(_PARENT_LANES, ids)]
 
 
-async def _check_parents(conn: Connection, parents: list[EnqueueItem]) -> None:
+async def _take_parents(conn: Connection, parents: list[EnqueueItem]) -> None:
+    """Note that these runs have children; raises FailedPrecondition when one may have no more."""
     if not parents:
         return
     ids = [item.parent.run_id for item in parents if item.parent]
@@ -159,6 +205,7 @@ async def _check_parents(conn: Connection, parents: list[EnqueueItem]) -> None:
             raise _refused("CANCELLED")
         if row["epoch"] != item.parent.epoch or row["state"] != LiveState.LEASED:
             raise _refused("STALE")
+    await conn.execute(_MARK_PARENTS, ids)
 
 
 def _refused(reason: str) -> FailedPrecondition:
@@ -170,7 +217,11 @@ def _refused(reason: str) -> FailedPrecondition:
 
 
 async def _insert_rows(
-    conn: Connection, numbered: list[Numbered], held: Held, before: dict[Lane, int]
+    conn: Connection,
+    numbered: list[Numbered],
+    held: Held,
+    before: dict[Lane, int],
+    heads: set[int],
 ) -> None:
     """Insert the rows; `before` holds each lane's last number before them."""
     columns: list[tuple[object, ...]] = []
@@ -181,10 +232,11 @@ async def _insert_rows(
         is_large = rows.is_large(body)
         if is_large:
             large.append((run_id, body))
+        state = _READY if run_id in heads else _WAITING
         columns.append(
             (run_id, lane, held[lane].id, run.namespace, run.lane, before[lane], int(run.run_class),
-             run.body.session_key, rows.uuid_or_none(run.task_id), parent, run.run_for, run.run_at,
-             None if is_large else body)
+             state, run.body.session_key, rows.uuid_or_none(run.task_id), parent, run.run_for,
+             run.run_at, None if is_large else body)
         )  # fmt: skip
     if columns:
         await conn.execute(_INSERT, *map(list, zip(*columns, strict=True)))

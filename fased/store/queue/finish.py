@@ -89,6 +89,8 @@ async def _release(conn: Connection, statement: str, runs: Sequence[HeldRun]) ->
 
 
 def _completion_result(done: Completion, outcome: Outcome | None) -> CompletionResult:
-    is_cancelled = outcome is Outcome.CANCELLED
-    result = write_result(outcome is not None and not is_cancelled, is_cancelled)
-    return CompletionResult(done.run_id, result, outcome)
+    if outcome is None:
+        return CompletionResult(done.run_id, WriteResult.STALE, None)
+    if outcome is Outcome.CANCELLED:
+        return CompletionResult(done.run_id, WriteResult.CANCELLED, outcome)
+    return CompletionResult(done.run_id, WriteResult.WRITTEN, outcome)

@@ -206,7 +206,7 @@ async def _fire(
         ended = await gaps.record(
             conn, [TaskGap(each.task, gap) for each in ready for gap in each.plan.gaps]
         )
-        await outbox.insert(conn, "scheduler", [event for run in ended for event in announce(run)])
+        await outbox.insert(conn, "scheduler", announce(ended))
         await _advance(conn, ready)
     cancelled = 0
     for each in planned:

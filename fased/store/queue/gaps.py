@@ -107,11 +107,8 @@ def _ended(each: TaskGap, run: NewRun, run_id: RunId, ended_at: datetime) -> End
     return EndedRun(
         run_id=run_id,
         namespace=run.namespace,
-        lane=run.lane,
         run_class=run.run_class,
         task_id=run.task_id,
-        attempts=0,
-        crashes=0,
         epoch=0,
         body=run.body,
         outcome=each.gap.outcome,

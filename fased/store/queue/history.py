@@ -52,6 +52,10 @@ SELECT {columns} FROM scheduler.run r WHERE namespace = $1 AND {only} AND id < $
 ORDER BY id DESC LIMIT $4
 """
 
+_ENDED_BY_SESSION = f"""{_BY_SESSION} AND
+  hashtextextended(session_key, hashtextextended(namespace, 0))
+    = hashtextextended($2::text, hashtextextended($1::text, 0))"""
+
 # Indexes: run_history_namespace, run_history_task or run_history_session.
 _ENDED_PAGE = """
 SELECT * FROM scheduler.run_history WHERE namespace = $1 AND {only} AND (ended_at, id) < ($3, $4)
@@ -157,6 +161,8 @@ async def _ended(
     after: RunCursor | None,
     limit: int,
 ) -> list[RunView]:
+    if only is _BY_SESSION:
+        only = _ENDED_BY_SESSION
     statement = _ENDED_PAGE.format(only=only)
     if after is not None and after.ended_at is not None:
         found = await conn.fetch(statement, namespace, value, after.ended_at, after.run_id, limit)

@@ -34,16 +34,22 @@ DO UPDATE SET seq = held.seq + EXCLUDED.seq, touched_at = public.fased_now()
 RETURNING key, id, seq
 """
 
-# The runs are read once; an array of keys reaches the lanes by primary key, in its order.
+# The runs are read once; an array of keys reaches the lanes by primary key, in its order. Whose
+# child is enqueued meanwhile is told so by `has_children` at its end. OFFSET 0 keeps the planner
+# from joining the whole table to nothing.
 _LOCK_FAMILIES = """
 WITH RECURSIVE mine AS MATERIALIZED (
-  SELECT lane_key, parent_run FROM scheduler.run WHERE id = ANY($1::bigint[])
+  SELECT id, lane_key, parent_run, has_children FROM scheduler.run WHERE id = ANY($1::bigint[])
 ), descendant AS (
-  SELECT c.id, c.lane_key FROM scheduler.run c
-  WHERE c.parent_run = ANY($1::bigint[]) AND c.parent_run IS NOT NULL
+  SELECT c.* FROM mine m CROSS JOIN LATERAL (
+    SELECT id, lane_key, has_children FROM scheduler.run
+    WHERE parent_run = m.id AND parent_run IS NOT NULL OFFSET 0) c
+  WHERE m.has_children
   UNION
-  SELECT c.id, c.lane_key FROM descendant d JOIN scheduler.run c
-    ON c.parent_run = d.id AND c.parent_run IS NOT NULL
+  SELECT c.* FROM descendant d CROSS JOIN LATERAL (
+    SELECT id, lane_key, has_children FROM scheduler.run
+    WHERE parent_run = d.id AND parent_run IS NOT NULL OFFSET 0) c
+  WHERE d.has_children
 )
 SELECT key, id, seq FROM scheduler.lane
 WHERE key = ANY(ARRAY(
@@ -70,11 +76,12 @@ UPDATE scheduler.run SET state = 1 WHERE id = ANY(ARRAY(
 RETURNING id
 """
 
-# Both indexes hold the dead entries of all heads before: nothing is asked, nothing before read.
+# Both indexes hold the dead entries of all heads before: nothing is asked, nothing before read. A
+# row that waits stays at its place, its ctid, while its lane is held.
 _PROMOTE_NEXT = """
-UPDATE scheduler.run SET state = 1 WHERE id = ANY(ARRAY(
+UPDATE scheduler.run SET state = 1 WHERE ctid = ANY(ARRAY(
   SELECT (
-    SELECT w.id FROM scheduler.run w
+    SELECT w.ctid FROM scheduler.run w
     WHERE w.lane_id = t.id AND w.state = 0 AND w.seq > t.seq ORDER BY w.seq LIMIT 1)
   FROM unnest($1::bigint[], $2::bigint[]) t(id, seq)))
 """

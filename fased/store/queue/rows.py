@@ -7,7 +7,6 @@ from uuid import UUID
 from fased.core.names import Namespace, RunId, TaskId
 from fased.core.queue import RunView
 from fased.core.runs import (
-    EndedRun,
     LiveState,
     Outcome,
     RunBody,
@@ -38,34 +37,14 @@ def run_body(text: str) -> RunBody:
     return codec.load(RunBody, text)
 
 
-def task_id(row: Row) -> TaskId | None:
-    """The row's task."""
-    value: UUID | None = row["task_id"]
+def task_id(value: UUID | None) -> TaskId | None:
+    """A task's id, as the driver gives it."""
     return None if value is None else TaskId(str(value))
 
 
 def uuid_or_none(text: str | None) -> UUID | None:
     """A task's id as the driver wants it."""
     return None if text is None else UUID(text)
-
-
-def ended_run(row: Row, result: RunResult) -> EndedRun:
-    """A row that `ends` deleted, with the result its history holds."""
-    return EndedRun(
-        run_id=row["id"],
-        namespace=row["namespace"],
-        lane=row["lane"],
-        run_class=RUN_CLASSES[row["class"]],
-        task_id=task_id(row),
-        attempts=row["attempts"],
-        crashes=row["crashes"],
-        epoch=row["epoch"],
-        body=run_body(row["body"]),
-        outcome=OUTCOMES[row["outcome"]],
-        result=result,
-        deliver=row["deliver"],
-        ended_at=row["ended_at"],
-    )
 
 
 def live_view(row: Row) -> RunView:
@@ -99,7 +78,7 @@ def _shared(row: Row) -> dict[str, Any]:
         "namespace": Namespace(row["namespace"]),
         "run_class": RunClass(row["class"]),
         "lane": row["lane"],
-        "task_id": task_id(row),
+        "task_id": task_id(row["task_id"]),
         "body": run_body(row["body"]),
         "attempts": row["attempts"],
         "crashes": row["crashes"],

@@ -72,11 +72,8 @@ def outbox(schema: str) -> Table:
         metadata,
         Column("shard", SmallInteger, primary_key=True, autoincrement=False),
         Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("topic", Text, nullable=False),
-        Column("key", Text, nullable=False),
-        Column("event_id", Text, nullable=False),
-        Column("headers", JSONB, nullable=False),
-        Column("value", LargeBinary, nullable=False),
+        Column("events", Integer, nullable=False),
+        Column("packed", LargeBinary, nullable=False),
         Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
         schema=schema,
     )

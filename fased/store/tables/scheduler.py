@@ -5,7 +5,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
-    Identity,
     Integer,
     Interval,
     LargeBinary,
@@ -16,6 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, UUID
 
+from fased.store.tables.bus import outbox as outbox_table
 from fased.store.tables.metadata import metadata
 from fased.store.tables.owners import owner as owner_table
 
@@ -58,6 +58,7 @@ run = Table(
     Column("state", SmallInteger, nullable=False),
     Column("cancel", Boolean, nullable=False, server_default=_FALSE),
     Column("resumed", Boolean, nullable=False, server_default=_FALSE),
+    Column("has_children", Boolean, nullable=False, server_default=_FALSE),
     Column("namespace", _NAME, nullable=False),
     Column("lane", _NAME, nullable=False),
     Column("session_key", _NAME, nullable=False),
@@ -152,19 +153,7 @@ run_delivery = Table(
     schema=SCHEMA,
 )
 
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("topic", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("headers", JSONB, nullable=False, server_default=_EMPTY_JSONB),
-    Column("value", LargeBinary, nullable=False),
-    Column("created_at", _AT, nullable=False, server_default=_NOW),
-    schema=SCHEMA,
-)
+outbox = outbox_table(SCHEMA)
 
 task = Table(
     "task",

@@ -121,7 +121,7 @@ class Turn:
         )
         found = await persistently(lambda: self._sessions.ResolveSession(request))
         body = replace(run.body, session_id=SessionId(found.session.session_id))
-        return replace(lease, run=replace(run, body=body))
+        return replace(lease, run=run._replace(body=body))
 
     async def _find_answer(self, lease: Lease) -> Answer | Ending:
         """Preflight, then what the mode asks for."""

@@ -537,7 +537,7 @@ class RunEvent(_message.Message):
     DELIVERY_STATE_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Unique id, a UUID."""
+    """Unique id; the same however often it is sent."""
     namespace: _builtins.str
     """The tenant."""
     run_id: _builtins.int

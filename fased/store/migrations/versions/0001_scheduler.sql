@@ -24,7 +24,8 @@ CREATE TABLE scheduler.lane (
 -- Bodies are json, not jsonb: kept as written, a zero character too, and never looked into.
 -- body is NULL when it is larger than 4 KiB: then it is in run_payload.
 -- run_for is the whole deadline, time_left what parks and the like have left of it.
--- resumed: a worker held it before, so it may have checkpoints.
+-- resumed: a worker held it before, so it may have checkpoints. has_children: it ever had one.
+-- Half of each page is free, so that a run's next version finds room beside it.
 -- What has one width stands first, what may be NULL last: the others are found without counting.
 CREATE TABLE scheduler.run (
   id          bigint PRIMARY KEY,
@@ -43,6 +44,7 @@ CREATE TABLE scheduler.run (
   state       smallint NOT NULL,
   cancel      boolean NOT NULL DEFAULT false,
   resumed     boolean NOT NULL DEFAULT false,
+  has_children boolean NOT NULL DEFAULT false,
   namespace   text COLLATE "C" NOT NULL,
   lane        text COLLATE "C" NOT NULL,
   session_key text COLLATE "C" NOT NULL,
@@ -54,7 +56,7 @@ CREATE TABLE scheduler.run (
   parent_run  bigint,
   task_id     uuid,
   body        json
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX run_head ON scheduler.run (lane_id) WHERE state IN (1, 2, 3);
 CREATE INDEX run_waiting  ON scheduler.run (lane_id, seq) WHERE state = 0;
@@ -128,7 +130,9 @@ CREATE TABLE scheduler.run_history (
 ) PARTITION BY RANGE (ended_at);
 CREATE INDEX run_history_id ON scheduler.run_history (id);
 CREATE INDEX run_history_namespace ON scheduler.run_history (namespace, ended_at, id);
-CREATE INDEX run_history_session ON scheduler.run_history (namespace, session_key, ended_at, id);
+-- A hash of the names: they would be three quarters of every entry.
+CREATE INDEX run_history_session ON scheduler.run_history (
+  hashtextextended(session_key, hashtextextended(namespace, 0)), ended_at, id);
 CREATE INDEX run_history_task ON scheduler.run_history (task_id, ended_at, id)
   WHERE task_id IS NOT NULL;
 CREATE TABLE scheduler.run_history_default PARTITION OF scheduler.run_history DEFAULT;
@@ -143,14 +147,12 @@ CREATE TABLE scheduler.run_delivery (
 );
 CREATE INDEX run_delivery_age ON scheduler.run_delivery (updated_at);
 
+-- packed holds that many events, of one transaction and one shard (core/events.py).
 CREATE TABLE scheduler.outbox (
   shard      smallint NOT NULL,
   id         bigint GENERATED ALWAYS AS IDENTITY,
-  topic      text NOT NULL,
-  key        text NOT NULL,
-  event_id   text NOT NULL,
-  headers    jsonb NOT NULL DEFAULT '{}',
-  value      bytea NOT NULL,
+  events     integer NOT NULL,
+  packed     bytea NOT NULL,
   created_at timestamptz NOT NULL DEFAULT public.fased_now(),
   PRIMARY KEY (shard, id)
 );

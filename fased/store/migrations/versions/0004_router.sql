@@ -114,15 +114,12 @@ CREATE TABLE router.request (
 CREATE INDEX request_at ON router.request (at);
 
 CREATE TABLE router.outbox (
-    shard smallint NOT NULL,
-    id bigint GENERATED ALWAYS AS IDENTITY,
-    topic text NOT NULL,
-    key text NOT NULL,
-    event_id text NOT NULL,
-    headers jsonb NOT NULL,
-    value bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT public.fased_now(),
-    PRIMARY KEY (shard, id)
+  shard      smallint NOT NULL,
+  id         bigint GENERATED ALWAYS AS IDENTITY,
+  events     integer NOT NULL,
+  packed     bytea NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT public.fased_now(),
+  PRIMARY KEY (shard, id)
 );
 
 -- Who defines rows from elsewhere, by kind of row, and the generation that was applied last.

@@ -188,11 +188,8 @@ CREATE TABLE channels.delivery_chunk (
 CREATE TABLE channels.outbox (
   shard      smallint NOT NULL,
   id         bigint GENERATED ALWAYS AS IDENTITY,
-  topic      text NOT NULL,
-  key        text NOT NULL,
-  event_id   text NOT NULL,
-  headers    jsonb       NOT NULL,
-  value      bytea NOT NULL,
+  events     integer NOT NULL,
+  packed     bytea NOT NULL,
   created_at timestamptz NOT NULL DEFAULT public.fased_now(),
   PRIMARY KEY (shard, id)
 );
