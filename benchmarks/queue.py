@@ -55,6 +55,8 @@ ENQUEUE_BATCH = 1000
 DRAIN_CONNECTIONS, DRAIN_BATCH = 3, 500
 # Half of the lanes, so that both connections have work while each lane runs one.
 FIFO_LANES, FIFO_CONNECTIONS, FIFO_BATCH = 200, 2, 100
+# Of a batch so many runs are under way side by side.
+FIFO_AT_ONCE = 24
 WARM_UP_RUNS = 20
 LEASE = timedelta(seconds=60)
 _DUE = "SELECT count(*) FROM scheduler.task_due WHERE next_at <= $1"
@@ -126,7 +128,13 @@ async def fifo(n: int, dsn: str) -> Figures:
         running.discard(key)
 
     async def work(runs: list[LeasedRun]) -> None:
-        await asyncio.gather(*map(check, runs))
+        waiting = iter(runs)
+
+        async def one_by_one() -> None:
+            for run in waiting:
+                await check(run)
+
+        await asyncio.gather(*(one_by_one() for _ in range(FIFO_AT_ONCE)))
 
     def make(i: int) -> NewRun:
         return _run(str(i % FIFO_LANES), prompt=str(i // FIFO_LANES))
@@ -240,16 +248,17 @@ async def _work_off(
 ) -> None:
     """One connection of the worker process: claims, works, completes, until `left` is none."""
     worker_id = uuid.uuid4()
+    runs: list[LeasedRun] = []
     while left[0]:
         moved.clear()
-        runs = await claim.claim(conn, worker_id, batch, 0, LEASE, [])
+        runs = runs or await claim.claim(conn, worker_id, batch, 0, LEASE, [])
         if not runs:
             await notify.wait(moved, 0.05)
             continue
         await work(runs)
         done = [Completion(run.run_id, run.epoch, Outcome.SUCCEEDED, _NOTHING) for run in runs]
-        await finish.complete(conn, done, announce)
         left[0] -= len(runs)
+        _, runs = await finish.complete_and_go_on(conn, done, announce, worker_id)
         moved.set()
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 
 from fased.api.types.v1 import message_pb2
 from fased.bus import topics
@@ -15,7 +16,7 @@ from fased.core import answers, firing
 from fased.core.events import OutboxEvent
 from fased.core.messages import OutboundMessage, bus_key
 from fased.core.names import Namespace, RunId
-from fased.core.runs import EndedRun, Outcome, RunBody, RunClass
+from fased.core.runs import EndedRun, Outcome, RunBody
 from fased.core.tasks import Task
 from fased.telemetry import metrics
 from fased.wire.messages import outbound_to_pb
@@ -25,13 +26,17 @@ from fased.wire.times import to_timestamp
 _IDS = hashlib.sha1(uuid.UUID("0b8fb1a4-3c0d-4b52-8f3e-0f6a5c7d9e21").bytes, usedforsecurity=False)
 
 
+# As what a run is counted.
+_KIND = attrgetter("run_class", "outcome")
+
+
 def announce(ended: Sequence[EndedRun]) -> Sequence[OutboxEvent]:
     """The events of runs that ended together: that they did, and what their chats are told.
 
     They are counted here, inside their transaction: one that is tried again counts again. The epoch
     is part of the ids, since a run that is retried ends, and answers, again.
     """
-    for (run_class, outcome), runs in Counter(map(_kind, ended)).items():
+    for (run_class, outcome), runs in Counter(map(_KIND, ended)).items():
         metrics.runs_ended.labels(run_class.name.lower(), outcome).inc(runs)
     events = []
     for run in ended:
@@ -54,10 +59,6 @@ def disabled(task: Task, why: str) -> Sequence[OutboxEvent]:
     text = firing.disabled_sentence(task, why)
     message = answers.told_of_task(task, _id(f"task:{task.id}:{task.generation}:disabled"), text)
     return [] if message is None else [_outbound(message, {})]
-
-
-def _kind(run: EndedRun) -> tuple[RunClass, Outcome]:
-    return run.run_class, run.outcome
 
 
 def _ended(run: EndedRun) -> OutboxEvent:

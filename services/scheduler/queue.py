@@ -126,10 +126,20 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         queue_limits.check_batch(len(request.completions))
         completions = [wire.completion_from_pb(each) for each in request.completions]
         queue_limits.check_completions(completions)
+        worker_id = _worker_id(request.worker_id) if request.worker_id else None
+        next_runs: Sequence[LeasedRun] = ()
         async with pooled(self._pool) as conn:
-            results = await finish.complete(conn, completions, announce)
+            if worker_id is None:
+                results = await finish.complete(conn, completions, announce)
+            else:
+                results, next_runs = await finish.complete_and_go_on(
+                    conn, completions, announce, worker_id
+                )
         hints.runs_changed(self._hints)
-        return pb.CompleteRunsResponse(results=map(wire.completion_result_to_pb, results))
+        return pb.CompleteRunsResponse(
+            results=map(wire.completion_result_to_pb, results),
+            next_runs=map(wire.leased_to_pb, next_runs),
+        )
 
     async def ParkRun(self, request: pb.ParkRunRequest, context: Any) -> pb.ParkRunResponse:
         """Give a lease up until a wake."""

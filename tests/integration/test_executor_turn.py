@@ -275,6 +275,43 @@ async def test_a_stop_lets_runs_end_within_the_grace(
     assert len(provider.calls) == 1
 
 
+async def test_a_worker_goes_on_with_what_waits_in_the_conversation(
+    home: House, provider: ScriptedProvider
+) -> None:
+    gate = threading.Event()
+    provider.rules = [Rule(times=1, hold=gate)]
+    first = await home.enqueue(message("one"))
+    await until(provider.called)
+    second = await home.enqueue(message("two"))
+    gate.set()
+    for run_id in (first, second):
+        assert (await home.ended(run_id))["outcome"] == "succeeded"
+    row = await home.row(
+        "SELECT n.leased_at = h.ended_at AS went_on FROM scheduler.run_history h,"
+        " scheduler.run_history n WHERE h.id = $1 AND n.id = $2",
+        first,
+        second,
+    )
+    assert row["went_on"]
+
+
+async def test_a_worker_that_is_to_stop_leaves_what_waits_to_others(
+    database_url: str, provider: ScriptedProvider
+) -> None:
+    gate = threading.Event()
+    provider.rules = [Rule(times=1, hold=gate)]
+    async with _home(database_url, provider, grace_s=20) as home:
+        first = await home.enqueue(message("one"))
+        await until(provider.called)
+        second = await home.enqueue(message("two"))
+        home.up.host.stop.set()
+        gate.set()
+    async with house(database_url, uses(provider)) as home:
+        ended = [await home.ended(run_id) for run_id in (first, second)]
+    assert [(each["outcome"], each["crashes"]) for each in ended] == [("succeeded", 0)] * 2
+    assert len(provider.calls) == 2
+
+
 async def test_a_worker_that_was_given_up_begins_anew_and_its_run_ends_once(
     home: House, provider: ScriptedProvider
 ) -> None:

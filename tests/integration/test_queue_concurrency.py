@@ -5,11 +5,11 @@ import random
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fased.core.errors import FailedPrecondition, FasedError
 from fased.core.names import RunId
-from fased.core.queue import Completion
+from fased.core.queue import Completion, LeasedRun
 from fased.core.runs import Outcome, RunClass, RunResult
 from fased.store.queue import cancel, delay, finish, park, recover, sweep
 from tests.support.queues import (
@@ -56,12 +56,14 @@ class Storm:
         conn = await connection(self.url)
         now = await conn.fetchval("SELECT public.fased_now()")
         while not self.is_over:
-            runs = await take(conn, uuid4(), 4, lease=LEASE)
-            for run in runs:
-                await self.treat(conn, run, now)
+            worker = uuid4()
+            runs = list(await take(conn, worker, 4, lease=LEASE))
+            while runs:
+                runs += await self.treat(conn, worker, runs.pop(), now)
         await conn.close()
 
-    async def treat(self, conn: Any, run: Any, now: datetime) -> None:
+    async def treat(self, conn: Any, worker: UUID, run: Any, now: datetime) -> list[LeasedRun]:
+        """End a run in some way; answers with those that the worker got for it."""
         way = self.random.random()
         if way < 0.1:
             await finish.release(conn, [held(run)], announce)
@@ -72,8 +74,13 @@ class Storm:
         elif way < 0.4:
             await self.bear(conn, run)
         else:
-            done = Completion(run.run_id, run.epoch, Outcome.SUCCEEDED, RunResult())
-            await finish.complete(conn, [done], announce)
+            done = [Completion(run.run_id, run.epoch, Outcome.SUCCEEDED, RunResult())]
+            if way < 0.7:
+                await finish.complete(conn, done, announce)
+            else:
+                _, leased = await finish.complete_and_go_on(conn, done, announce, worker)
+                return leased
+        return []
 
     async def bear(self, conn: Any, run: Any) -> None:
         with suppress(FailedPrecondition):

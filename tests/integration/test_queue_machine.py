@@ -106,6 +106,12 @@ class Driver:
         [result] = await finish.complete(conn, [done], announce)
         return result.result
 
+    async def go_on(self, conn: Any, run_id: int, epoch: int, outcome: Outcome, worker: str) -> Any:
+        done = Completion(RunId(run_id), epoch, outcome, RunResult())
+        worker_id = uuid5(NAMESPACE_OID, worker)
+        [result], leased = await finish.complete_and_go_on(conn, [done], announce, worker_id)
+        return result.result, [(run.run_id, run.epoch) for run in leased]
+
     async def release(self, conn: Any, run_id: int, epoch: int) -> Any:
         [result] = await finish.release(conn, [HeldRun(RunId(run_id), epoch)], announce)
         return result
@@ -227,6 +233,8 @@ def told(model: Queue, call: Call, result: Any) -> Any:
         kwargs = {**kwargs, "ids": result[0]}
     if name == "claim" and not isinstance(result, str):
         kwargs = {**kwargs, "leases": result}
+    if name == "go_on" and not isinstance(result, str):
+        kwargs = {**kwargs, "leases": result[1]}
     return answer(getattr(model, name), **kwargs)
 
 

@@ -7,7 +7,7 @@ generic plan that a prepared statement ends up with.
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -67,6 +67,7 @@ NAMES = [f"ns{n % 5}" for n in IDS]
 KEYS = [f"k{n}" for n in IDS]
 LANES = [((n % 5) << 48) + n for n in IDS]
 ID, TASK = uuid4(), uuid4()
+AT = datetime.now(UTC) - timedelta(days=3)
 NOTHING = "{}"
 
 # A sweep over a class of passing rows may read all of them, so only the hot ones stand here.
@@ -76,6 +77,9 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "lock one": (lanes._LOCK_FAMILIES, ([7],)),
     "promote": (lanes._PROMOTE, (LANES,)),
     "promote next": (lanes._PROMOTE_NEXT, (LANES, IDS)),
+    "hand over": (claim._HAND_OVER, (ID, LANES, IDS, [n % 4 for n in IDS])),
+    "occupied": (enqueue._OCCUPIED, (LANES,)),
+    "mark parents": (enqueue._MARK_PARENTS, (IDS,)),
     "known": (enqueue._KNOWN, (NAMES, KEYS)),
     "parents": (enqueue._PARENTS, (IDS,)),
     "behind parked": (enqueue._BEHIND_PARKED, (IDS,)),
@@ -117,6 +121,14 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "live page of a session": (
         history._LIVE_PAGE.format(only=history._LIVE_BY_SESSION, **_ONLY),
         ("ns1", "agent:main:6", 90_000, 50, LANES[5]),
+    ),
+    "ended page": (
+        history._ENDED_PAGE.format(only=history._ANY),
+        ("ns1", None, AT, 250_000, 50),
+    ),
+    "ended page of a session": (
+        history._ENDED_PAGE.format(only=history._ENDED_BY_SESSION),
+        ("ns1", "agent:main:6", AT, 250_000, 50),
     ),
     "status": (history._STATUS, ("ns1", 1 << 48, (2 << 48) - 1)),
 }

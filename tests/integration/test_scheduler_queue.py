@@ -23,6 +23,7 @@ from tests.support.schedulers import (
     complete,
     enqueue,
     get_run,
+    go_on,
     lease,
     message_run,
     outbound,
@@ -347,10 +348,30 @@ async def test_a_batch_and_a_result_have_bounds(scheduler: Scheduler, worker: st
     assert (await complete(scheduler, run, text="x" * 512 * 1024)).outcome == "succeeded"
 
 
-async def test_a_worker_names_itself_by_a_uuid(scheduler: Scheduler) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
-        await lease(scheduler, "pod-1", wait_s=0)
-    assert caught.value.metadata["field"] == "worker_id"
+async def test_a_worker_that_names_itself_goes_on_with_what_waits_behind_its_run(
+    scheduler: Scheduler, worker: str
+) -> None:
+    for event in ("e1", "e2", "e3"):
+        await enqueue(scheduler, message_run(event))
+    [first] = await lease(scheduler, worker)
+    [second] = await go_on(scheduler, first, worker)
+    assert second.body.inputs[0].event_id == "e2"
+    assert second.epoch > first.epoch
+    assert (await get_run(scheduler, second.run_id)).state == "running"
+    await complete(scheduler, second)
+    [third] = await lease(scheduler, worker)
+    assert third.body.inputs[0].event_id == "e3"
+    assert await go_on(scheduler, third, worker) == []
+
+
+async def test_a_worker_names_itself_by_a_uuid(scheduler: Scheduler, worker: str) -> None:
+    await enqueue(scheduler, message_run("e1"))
+    [run] = await lease(scheduler, worker)
+    for call in (lease(scheduler, "pod-1", wait_s=0), go_on(scheduler, run, "pod-1")):
+        with pytest.raises(errors.InvalidArgument) as caught:
+            await call
+        assert caught.value.metadata["field"] == "worker_id"
+    assert (await get_run(scheduler, run.run_id)).state == "running"
 
 
 async def test_only_services_use_the_queue(scheduler: Scheduler) -> None:

@@ -132,11 +132,7 @@ class Queue:
             ]
         if len(leases) > expected or not {run_id for run_id, _ in leases} <= set(ready):
             raise IllegalAnswer(f"claimed {leases}, ready were {ready}")
-        for run_id, epoch in leases:
-            run = self.live[run_id]
-            run.state, run.epoch, run.worker = LiveState.LEASED, epoch, worker
-            run.deadline = self.now + run.left
-            self.last_epoch = max(self.last_epoch, epoch)
+        self._lease(worker, leases)
         return leases
 
     def heartbeat(self, worker: str) -> None:
@@ -153,6 +149,29 @@ class Queue:
         if self.ended[run_id][1] is Outcome.CANCELLED:
             return WriteResult.CANCELLED
         return WriteResult.WRITTEN
+
+    def go_on(
+        self,
+        run_id: int,
+        epoch: int,
+        outcome: Outcome,
+        worker: str,
+        leases: list[tuple[int, int]] | None = None,
+    ) -> tuple[WriteResult, list[tuple[int, int]]]:
+        """Complete, and lease what waits behind the run, if nobody waits to be claimed."""
+        run = self._held(run_id, epoch)
+        expected: list[int] = []
+        if run is not None:
+            self._end({run_id: outcome}, epoch=epoch, keep=run.lane)
+            expected = self._next_for(worker, run.lane)
+        if leases is None:
+            leases = [(next_id, self.last_epoch + 1) for next_id in expected]
+        if [next_id for next_id, _ in leases] != expected:
+            raise IllegalAnswer(f"went on with {leases}, expected were {expected}")
+        self._lease(worker, leases)
+        if run is not None:
+            self._promote([run.lane])
+        return self.complete(run_id, epoch, outcome), leases
 
     def park(self, run_id: int, epoch: int, wake_seq: int, wake_in: int | None) -> WriteResult:
         run, result = self._give_up(run_id, epoch)
@@ -228,6 +247,22 @@ class Queue:
     def _leased(self) -> list[Run]:
         return [run for run in self.live.values() if run.state is LiveState.LEASED]
 
+    def _lease(self, worker: str, leases: list[tuple[int, int]]) -> None:
+        for run_id, epoch in leases:
+            run = self.live[run_id]
+            run.state, run.epoch, run.worker = LiveState.LEASED, epoch, worker
+            run.deadline = self.now + run.left
+            self.last_epoch = max(self.last_epoch, epoch)
+
+    def _next_for(self, worker: str, lane: str) -> list[int]:
+        """The run that a worker which ended a lane's head goes on with."""
+        runs = list(self.live.values())
+        waiting = [run for run in runs if run.lane == lane and run.state is LiveState.WAITING]
+        is_ready = any(run.state is LiveState.READY for run in runs)
+        if not waiting or is_ready or not self._is_alive(worker):
+            return []
+        return [min(waiting, key=lambda run: run.seq).id]
+
     def _held(self, run_id: int, epoch: int) -> Run | None:
         run = self.live.get(run_id)
         return run if run is not None and run.epoch == epoch else None
@@ -263,8 +298,11 @@ class Queue:
         run.epoch, run.worker = 0, None
         return run, WriteResult.WRITTEN
 
-    def _end(self, outcomes: dict[int, Outcome], epoch: int = 0) -> None:
-        """End runs together, then their children, wave by wave; then wake parents and promote."""
+    def _end(self, outcomes: dict[int, Outcome], epoch: int = 0, keep: str = "") -> None:
+        """End runs together, then their children, wave by wave; then wake parents and promote.
+
+        The lane `keep` is left without a head.
+        """
         gone: list[Run] = []
         while outcomes:
             wave = [self.live.pop(run_id) for run_id in outcomes]
@@ -282,7 +320,7 @@ class Queue:
                 else:
                     outcomes[child.id] = Outcome.CANCELLED
         self._wake({run.parent for run in gone if run.parent in self.live})
-        self._promote(run.lane for run in gone)
+        self._promote(run.lane for run in gone if run.lane != keep)
 
     def _wake(self, run_ids: Iterable[int | None]) -> None:
         for run_id in list(run_ids):

@@ -13,14 +13,15 @@ from tests.support.queue_model import HEADS, Queue, answer
 
 KEYS = tuple(f"k{n}" for n in range(40))
 LANES = ("a", "b", "c")
-WORKER_KINDS = ("complete", "park", "release", "reschedule", "checkpoint", "child")
+WORKER_KINDS = ("complete", "go_on", "park", "release", "reschedule", "checkpoint", "child")
 PERSON_KINDS = ("cancel", "wake", "retry")
 TICKS = ("recover", "return_due", "wake_expired")
 # One rule with many kinds: hypothesis leaves whole rules out of an example, and leaves and
 # preconditions together let few examples come far.
 KINDS = (
     *TICKS, *WORKER_KINDS, *PERSON_KINDS, "enqueue", "enqueue", "enqueue", "claim", "claim",
-    "claim", "claim", "complete", "park", "park", "wake", "child", "heartbeat", "heartbeat",
+    "claim", "claim", "complete", "go_on", "park", "park", "wake", "child", "heartbeat",
+    "heartbeat",
 )  # fmt: skip
 ENDS = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.BLOCKED)
 Call = tuple[str, dict[str, Any]]
@@ -50,9 +51,10 @@ class QueueRules(RuleBasedStateMachine):
         """Remember the runs and leases that a call made."""
         if call[0] == "enqueue" and not isinstance(result, str):
             self.made.update(result[0])
-        if call[0] == "claim" and not isinstance(result, str):
+        if call[0] in ("claim", "go_on") and not isinstance(result, str):
+            leases = result if call[0] == "claim" else result[1]
             self.leases += [
-                (run_id, epoch, self.model.live[run_id].wake_seq) for run_id, epoch in result
+                (run_id, epoch, self.model.live[run_id].wake_seq) for run_id, epoch in leases
             ]
 
     def do(self, name: str, **kwargs: Any) -> None:
@@ -66,6 +68,8 @@ class QueueRules(RuleBasedStateMachine):
         match kind:
             case "complete":
                 held["outcome"] = chosen(list(ENDS), n)
+            case "go_on":
+                held |= {"outcome": chosen(list(ENDS), n), "worker": self.worker()}
             case "park":
                 held |= {"wake_seq": wake_seq, "wake_in": (None, 1, 2)[n % 3]}
             case "reschedule":
@@ -80,6 +84,10 @@ class QueueRules(RuleBasedStateMachine):
                     "parent": (run_id, epoch),
                 }
         return kind, held
+
+    def worker(self) -> str:
+        """Who works now; workers come and go."""
+        return f"w{self.model.now // 4}"
 
     def run_call(self, kind: str, n: int) -> Call:
         """A person's word about any run, live or ended."""
@@ -96,7 +104,7 @@ class QueueRules(RuleBasedStateMachine):
             return self.run_call(kind, n // 2)
         if kind in TICKS:
             return kind, {}
-        worker = f"w{self.model.now // 4}"
+        worker = self.worker()
         if kind == "heartbeat":
             return kind, {"worker": chosen([worker, f"w{self.model.now // 4 - 1}"], n)}
         if kind != "enqueue" and self.made:

@@ -1,7 +1,7 @@
 """Gives ready runs to workers. Decides nothing: the shares are `core.queue.claim_quotas`."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from operator import itemgetter
 from uuid import UUID
@@ -12,7 +12,7 @@ from fased.core.names import Namespace
 from fased.core.queue import LeasedRun, Source
 from fased.core.runs import RunClass
 from fased.store.queue import checkpoints, rows
-from fased.store.queue.lanes import Connection
+from fased.store.queue.lanes import Connection, LeftLane
 
 # A worker is known from its first claim; then each class and namespace is read once, by index.
 # Which runs are oldest matters between several only. Rows are compared whole, and ordered by all of
@@ -60,6 +60,24 @@ RETURNING class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, d
   coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed
 """
 
+# The next of a lane goes to the worker that ended its head, where nobody waits to be claimed and it
+# is of the class whose place came free. Made ready in between, it would be written twice.
+_HAND_OVER = """
+UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
+  leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left
+WHERE ctid = ANY(ARRAY(
+    SELECT (
+      SELECT CASE WHEN w.class = t.class THEN w.ctid END FROM scheduler.run w
+      WHERE w.lane_id = t.id AND w.state = 0 AND w.seq > t.seq ORDER BY w.seq LIMIT 1)
+    FROM unnest($2::bigint[], $3::bigint[], $4::smallint[]) t(id, seq, class)))
+  AND (SELECT id FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
+    IS NOT NULL
+  AND (SELECT id FROM scheduler.run WHERE state = 1 ORDER BY class, namespace, id LIMIT 1) IS NULL
+RETURNING class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, deadline_at,
+  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed,
+  lane_id
+"""
+
 # The most urgent first: by class, then by age.
 _ORDER = itemgetter(0, 1)
 
@@ -94,6 +112,24 @@ async def claim(
     return await _leased_runs(conn, leased)
 
 
+async def hand_over(
+    conn: Connection, worker_id: UUID, left: Mapping[int, LeftLane]
+) -> tuple[list[LeasedRun], set[int]]:
+    """Lease the next runs of lanes whose heads this worker has ended; the lanes must be held.
+
+    `left` has the lanes by id. Answers with the runs, and with the lanes they lead now; none where
+    a run of any lane is ready, since that one comes first, or where the worker's lease ran out.
+    """
+    leased = await conn.fetch(
+        _HAND_OVER,
+        worker_id,
+        list(left),
+        [lane.seq for lane in left.values()],
+        [lane.run_class for lane in left.values()],
+    )
+    return await _leased_runs(conn, [row[:-1] for row in leased]), {row[-1] for row in leased}
+
+
 def lease_lost() -> FailedPrecondition:
     """The error of a worker that was given up."""
     return FailedPrecondition(
@@ -118,9 +154,9 @@ def _columns(
     )
 
 
-async def _leased_runs(conn: Connection, leased: list[rows.Row]) -> list[LeasedRun]:
+async def _leased_runs(conn: Connection, leased: Sequence[rows.Row]) -> list[LeasedRun]:
     """Rows as core values; only a run that was held before is asked for checkpoints."""
-    kept = await checkpoints.list_of(conn, [row["id"] for row in leased if row["resumed"]])
+    kept = await checkpoints.list_of(conn, [run_id for _, run_id, *_, resumed in leased if resumed])
     return [
         LeasedRun(run_id, namespace, epoch, rows.RUN_CLASSES[run_class], rows.run_body(body),
                   rows.task_id(task_id), attempts, wake_seq, leased_at, deadline_at,

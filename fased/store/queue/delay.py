@@ -6,7 +6,7 @@ from datetime import datetime
 from fased.core.queue import HeldRun, WriteResult
 from fased.store.queue import ends, finish, lanes
 from fased.store.queue.ends import Announce
-from fased.store.queue.lanes import Connection, Lane
+from fased.store.queue.lanes import Connection, Lane, LeftLane
 
 _RESCHEDULE = """
 UPDATE scheduler.run SET state = 4, run_at = $3, attempts = attempts + 1, last_reason = $4,
@@ -14,7 +14,7 @@ UPDATE scheduler.run SET state = 4, run_at = $3, attempts = attempts + 1, last_r
   time_left = greatest(deadline_at - public.fased_now(), interval '0'), deadline_at = NULL,
   epoch = nextval('scheduler.lease_epoch')
 WHERE id = $1 AND epoch = $2 AND NOT cancel
-RETURNING lane_id, seq
+RETURNING lane_id, seq, class
 """
 
 _DUE = """
@@ -44,7 +44,8 @@ async def reschedule(
         held = await lanes.lock_families(conn, [run.run_id])
         row = await conn.fetchrow(_RESCHEDULE, run.run_id, run.epoch, run_at, reason)
         if row is not None:
-            await lanes.promote_next(conn, {row["lane_id"]: row["seq"]})
+            left = {row["lane_id"]: LeftLane(row["seq"], row["class"])}
+            await lanes.promote_next(conn, left)
             return WriteResult.WRITTEN
         return finish.write_result(False, bool(await ends.end_flagged(conn, [run], held, announce)))
 

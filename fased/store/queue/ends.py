@@ -2,7 +2,7 @@
 figures, the next of its lane. Decides nothing about why a run ends.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from fased.core.events import OutboxEvent
 from fased.core.names import RunId
@@ -10,12 +10,15 @@ from fased.core.queue import Completion, HeldRun
 from fased.core.runs import EndedRun, LiveState, Outcome, RunResult
 from fased.store import codec, outbox
 from fased.store.queue import lanes, rows, task_figures
-from fased.store.queue.lanes import Connection, Held, LanesGrew
+from fased.store.queue.lanes import Connection, Held, LanesGrew, LeftLane
 
 # What to tell the world about runs that ended together; given by the scheduler service.
 Announce = Callable[[Sequence[EndedRun]], Sequence[OutboxEvent]]
 
 Wanted = dict[tuple[RunId, int], Completion]
+Left = dict[int, LeftLane]
+# What becomes of lanes that lost their head.
+GoOn = Callable[[Connection, Left], Awaitable[None]]
 
 CANCELLED = RunResult(reason="CANCELLED")
 _PARENT_ENDED = RunResult(reason="PARENT_ENDED")
@@ -92,18 +95,20 @@ async def end_locked(
     announce: Announce,
     *,
     by_worker: bool = False,
+    go_on: GoOn = lanes.promote_next,
 ) -> list[EndedRun]:
     """End runs whose families' lanes are `held`; those under another epoch are left alone.
 
     A flagged run ends as cancelled and its result is dropped. Live children end with their
     parent, leased ones are asked to stop; a live parent is woken. Only a worker's own word
     (`by_worker`) leaves its epoch in history, so that its repeat finds the outcome; any other end
-    takes a new one. Raises LanesGrew when a child waits in a lane that is not held.
+    takes a new one. `go_on` is told which lanes lost their head. Raises LanesGrew when a child
+    waits in a lane that is not held.
     """
     wanted = {(ending.run_id, ending.epoch): ending for ending in endings}
     gone = _Gone(held)
     while wanted:
-        parents = gone.take(await _end(conn, wanted, by_worker), wanted)
+        parents = gone.take(await _end(conn, wanted, by_worker), wanted, by_worker)
         wanted = await _children(conn, parents, held)
         by_worker = False
     if not gone.runs:
@@ -113,7 +118,7 @@ async def end_locked(
     if gone.parents:
         await conn.execute(_WAKE_PARENTS, sorted(gone.parents))
     await outbox.insert(conn, "scheduler", announce(gone.runs))
-    await lanes.promote_next(conn, gone.left)
+    await go_on(conn, gone.left)
     await task_figures.count_ends(conn, gone.runs)
     return gone.runs
 
@@ -146,18 +151,18 @@ async def _end(conn: Connection, wanted: Wanted, by_worker: bool) -> list[rows.R
 class _Gone:
     """What one call has ended: the runs, and what hung on them.
 
-    `left` has lanes that lost their head while others may wait, by id, with the number that it had:
-    a lane's numbers only grow and its first one leads it, so that nobody waits behind the last.
+    `left` has lanes that lost their head while others may wait, by id: a lane's numbers only grow
+    and its first one leads it, so that nobody waits behind the last.
     """
 
     def __init__(self, held: Held) -> None:
         self._held = held
         self.runs: list[EndedRun] = []
-        self.left: dict[int, int] = {}
+        self.left: Left = {}
         self.large: list[int] = []
         self.parents: set[int] = set()
 
-    def take(self, found: Iterable[rows.Row], wanted: Wanted) -> list[int]:
+    def take(self, found: Iterable[rows.Row], wanted: Wanted, by_worker: bool) -> list[int]:
         """Add what `_END` gave; answers with the runs that had children."""
         with_children: list[int] = []
         for (run_id, namespace, lane_key, run_class, task_id, epoch, held_epoch, outcome, deliver,
@@ -171,7 +176,7 @@ class _Gone:
             )  # fmt: skip
             lane = self._held[lane_key]
             if led_seq is not None and led_seq < lane.seq:
-                self.left[lane.id] = led_seq
+                self.left[lane.id] = LeftLane(led_seq, run_class, by_worker)
             if is_linked:
                 self.large += [run_id] if is_large else []
                 self.parents |= {parent} if parent is not None else set()

@@ -1,11 +1,12 @@
 """What a worker says at the end of its work on a run: complete, or release. Fenced by epoch."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
-from fased.core.queue import Completion, CompletionResult, HeldRun, WriteResult
+from fased.core.queue import Completion, CompletionResult, HeldRun, LeasedRun, WriteResult
 from fased.core.runs import EndedRun, Outcome
-from fased.store.queue import ends, lanes
-from fased.store.queue.ends import Announce
+from fased.store.queue import claim, ends, lanes
+from fased.store.queue.ends import Announce, GoOn
 from fased.store.queue.lanes import Connection
 
 _RECORDED = """
@@ -30,6 +31,9 @@ SELECT id, epoch FROM free
 
 _RELEASE_HELD = _RELEASE_FREE.replace(" SKIP LOCKED", "")
 
+# What a recorded end is answered with; any other is WRITTEN.
+_RESULT_OF = {None: WriteResult.STALE, Outcome.CANCELLED: WriteResult.CANCELLED}
+
 
 async def complete(
     conn: Connection, completions: Sequence[Completion], announce: Announce
@@ -39,20 +43,28 @@ async def complete(
     WRITTEN also for a repeat under the same epoch, with the outcome recorded then. In a
     transaction of its own, or in a savepoint of a caller that holds no lane yet.
     """
+    return await _complete(conn, completions, announce, lanes.promote_next)
 
-    async def end() -> list[EndedRun]:
-        held = await lanes.lock_families(conn, [done.run_id for done in completions])
-        return await ends.end_locked(conn, completions, held, announce, by_worker=True)
 
-    ended = await lanes.restarting(conn, end)
-    outcomes = {(run.run_id, run.epoch): run.outcome for run in ended}
-    missing = [done.run_id for done in completions if (done.run_id, done.epoch) not in outcomes]
-    if missing:
-        for row in await conn.fetch(_RECORDED, missing):
-            outcomes[row["id"], row["epoch"]] = Outcome(row["outcome"])
-    return [
-        _completion_result(done, outcomes.get((done.run_id, done.epoch))) for done in completions
-    ]
+async def complete_and_go_on(
+    conn: Connection, completions: Sequence[Completion], announce: Announce, worker_id: UUID
+) -> tuple[list[CompletionResult], list[LeasedRun]]:
+    """As `complete`; what waits behind these runs is leased to their worker at once.
+
+    Each such run takes the place of one that ended, and is of its class. As long as runs of other
+    lanes wait to be claimed, and when the worker's lease ran out, there are none: then the next of
+    each lane is ready for whoever claims.
+    """
+    leased: list[LeasedRun] = []
+
+    async def go_on(conn: Connection, left: ends.Left) -> None:
+        freed = {lane: head for lane, head in left.items() if head.freed_place}
+        handed, led = await claim.hand_over(conn, worker_id, freed) if freed else ([], set())
+        leased[:] = handed
+        await lanes.promote_next(conn, {k: head for k, head in left.items() if k not in led})
+
+    results = await _complete(conn, completions, announce, go_on)
+    return results, leased
 
 
 async def release(
@@ -76,6 +88,26 @@ async def release(
     return [write_result(run in freed, run in ended) for run in runs]
 
 
+async def _complete(
+    conn: Connection, completions: Sequence[Completion], announce: Announce, go_on: GoOn
+) -> list[CompletionResult]:
+    async def end() -> list[EndedRun]:
+        held = await lanes.lock_families(conn, [done.run_id for done in completions])
+        return await ends.end_locked(conn, completions, held, announce, by_worker=True, go_on=go_on)
+
+    ended = await lanes.restarting(conn, end)
+    outcomes = {(run.run_id, run.epoch): run.outcome for run in ended}
+    missing = [done.run_id for done in completions if (done.run_id, done.epoch) not in outcomes]
+    if missing:
+        for row in await conn.fetch(_RECORDED, missing):
+            outcomes[row["id"], row["epoch"]] = Outcome(row["outcome"])
+    return [
+        CompletionResult(done.run_id, _RESULT_OF.get(outcome, WriteResult.WRITTEN), outcome)
+        for done in completions
+        for outcome in (outcomes.get((done.run_id, done.epoch)),)
+    ]
+
+
 def write_result(written: bool, cancelled: bool) -> WriteResult:
     """The answer to a fenced write that was done, that found its run flagged, or neither."""
     if written:
@@ -86,11 +118,3 @@ def write_result(written: bool, cancelled: bool) -> WriteResult:
 async def _release(conn: Connection, statement: str, runs: Sequence[HeldRun]) -> set[HeldRun]:
     found = await conn.fetch(statement, [run.run_id for run in runs], [run.epoch for run in runs])
     return {HeldRun(row["id"], row["epoch"]) for row in found}
-
-
-def _completion_result(done: Completion, outcome: Outcome | None) -> CompletionResult:
-    if outcome is None:
-        return CompletionResult(done.run_id, WriteResult.STALE, None)
-    if outcome is Outcome.CANCELLED:
-        return CompletionResult(done.run_id, WriteResult.CANCELLED, outcome)
-    return CompletionResult(done.run_id, WriteResult.WRITTEN, outcome)

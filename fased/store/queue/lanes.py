@@ -94,6 +94,17 @@ class HeldLane(NamedTuple):
     seq: int
 
 
+class LeftLane(NamedTuple):
+    """A lane whose head has just left: the number and the class that it had.
+
+    `freed_place`: its worker held it until now.
+    """
+
+    seq: int
+    run_class: int
+    freed_place: bool = False
+
+
 Held = Mapping[Lane, HeldLane]
 
 
@@ -165,13 +176,13 @@ async def promote(conn: Connection, held: Iterable[HeldLane]) -> set[int]:
     return {row["id"] for row in await conn.fetch(_PROMOTE, ids)}
 
 
-async def promote_next(conn: Connection, left: Mapping[int, int]) -> None:
+async def promote_next(conn: Connection, left: Mapping[int, LeftLane]) -> None:
     """Make the next run of lanes ready whose head has just left; the lanes must be held.
 
-    `left` has, by the lane's id, the number that its head had: those that wait have higher ones.
+    `left` has the lanes by id: those that wait have higher numbers than the head had.
     """
     if left:
-        await conn.execute(_PROMOTE_NEXT, list(left), list(left.values()))
+        await conn.execute(_PROMOTE_NEXT, list(left), [lane.seq for lane in left.values()])
 
 
 def _held(rows: Iterable[Any]) -> Held:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from fased.api.executor.v1 import executor_service_pb2 as executor_pb
 from fased.api.policy.v1 import policy_service_pb2 as policy_pb
 from fased.api.scheduler.v1 import queue_service_pb2 as queue_pb
+from fased.api.scheduler.v1 import run_pb2
 from fased.bus.coalesce import Coalescer
 from fased.core.transcripts import TranscriptEntry
 from fased.wire.transcripts import entry_from_pb
@@ -31,6 +32,8 @@ class _Sized(Protocol):
     def ByteSize(self) -> int: ...
 
 
+# The worker that was named, and the runs that are its now.
+TakeNext = Callable[[str, Sequence[run_pb2.LeasedRun]], None]
 Call = TypeVar("Call", bound=_Sized)
 Answer = TypeVar("Answer")
 
@@ -51,6 +54,8 @@ class Together:
         self._steps = _together(self._keep)
         self._additions = _together(self._append)
         self._completions = _together(self._complete)
+        self._next_of: Callable[[], str] = lambda: ""
+        self._take_next: TakeNext = lambda worker_id, leased: None
         self._tails = Coalescer(
             self._read,
             max_calls=MAX_TOGETHER,
@@ -58,6 +63,13 @@ class Together:
             max_size=MAX_CHARS,
             is_transient=_is_transient,
         )
+
+    def go_on(self, next_of: Callable[[], str], take_next: TakeNext) -> None:
+        """Ask, with each completion, for what waits behind those runs.
+
+        `next_of` is the worker to name, empty while it takes no more; `take_next` gets the runs.
+        """
+        self._next_of, self._take_next = next_of, take_next
 
     async def decide(self, run: policy_pb.WantedRun) -> policy_pb.RunDecision:
         """Whether a run may go on, and with which Agent and model."""
@@ -104,8 +116,12 @@ class Together:
     async def _complete(
         self, completions: Sequence[queue_pb.Completion]
     ) -> Sequence[queue_pb.CompletionResult]:
-        request = queue_pb.CompleteRunsRequest(completions=completions)
-        return (await self._queue.CompleteRuns(request)).results
+        worker_id = self._next_of()
+        request = queue_pb.CompleteRunsRequest(completions=completions, worker_id=worker_id)
+        answer = await self._queue.CompleteRuns(request)
+        if answer.next_runs:
+            self._take_next(worker_id, answer.next_runs)
+        return answer.results
 
 
 def _together(

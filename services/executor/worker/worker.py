@@ -69,6 +69,8 @@ class Worker:
         self._leases = Leases()
         self._carried: dict[asyncio.Task[None], RunClass] = {}
         self._slot_freed = asyncio.Event()
+        self._taking: set[asyncio.Task[None]] = set()
+        together.go_on(self._next_of, self._take_next)
         self._heartbeat = Heartbeat(
             settings.scheduler_address,
             settings.service_token.get_secret_value(),
@@ -103,7 +105,20 @@ class Worker:
             logger.warning("lease_failed", reason=exc.reason, error=exc.message)
             await wait_or_stop(self._stop, RETRY_S * random.uniform(0.5, 1.0))
             return
-        if worker_id != self._heartbeat.worker_id:
+        await self._take_all(worker_id, leased)
+
+    def _next_of(self) -> str:
+        """Who goes on with what waits behind a run that ends; nobody, once it is to stop."""
+        return "" if self._stop.is_set() else self._heartbeat.worker_id
+
+    def _take_next(self, worker_id: str, leased: Sequence[run_pb2.LeasedRun]) -> None:
+        taking = asyncio.create_task(self._take_all(worker_id, leased), name="take next")
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+
+    async def _take_all(self, worker_id: str, leased: Sequence[run_pb2.LeasedRun]) -> None:
+        """Carry out runs that were leased to `worker_id`, or give them back."""
+        if worker_id != self._heartbeat.worker_id or self._stop.is_set():
             await self._give_back([pb.HeldRun(run_id=r.run_id, epoch=r.epoch) for r in leased])
             return
         for run in leased:
@@ -117,7 +132,8 @@ class Worker:
         size = self._settings.run_concurrency
         kept = math.ceil(size / 5) if size > 1 else 0
         others = sum(1 for each in self._carried.values() if each is not RunClass.MESSAGE)
-        free = size - len(self._carried)
+        # What follows a run may be here before the run itself is gone.
+        free = max(0, size - len(self._carried))
         return free, free - min(free, max(0, size - kept - others))
 
     async def _until_slot_or_stop(self) -> None:
@@ -257,6 +273,8 @@ class Worker:
 
     async def _drain(self) -> None:
         """Let runs end within the grace, then give the rest back; the queue has them at once."""
+        if self._taking:
+            await asyncio.wait(self._taking, timeout=RELEASE_TIMEOUT_S)
         if self._carried:
             await asyncio.wait(self._carried, timeout=self._settings.grace_s)
         self._leases.stop_all(StopReason.DRAINED)

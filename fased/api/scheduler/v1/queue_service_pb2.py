@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*fased/api/scheduler/v1/queue_service.proto\x12\x16\x66\x61sed.api.scheduler.v1\x1a fased/api/scheduler/v1/run.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\x0b\x45nqueueItem\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12,\n\x04runs\x18\x03 \x03(\x0b\x32\x1e.fased.api.scheduler.v1.NewRun\x12\x15\n\rparent_run_id\x18\x04 \x01(\x03\x12\x14\n\x0cparent_epoch\x18\x05 \x01(\x03\"H\n\x12\x45nqueueRunsRequest\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.fased.api.scheduler.v1.EnqueueItem\".\n\x0c\x45nqueuedRuns\x12\x0f\n\x07run_ids\x18\x01 \x03(\x03\x12\r\n\x05known\x18\x02 \x01(\x08\"J\n\x13\x45nqueueRunsResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.fased.api.scheduler.v1.EnqueuedRuns\"\xb7\x01\n\x10LeaseRunsRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x10\n\x08max_runs\x18\x02 \x01(\x05\x12\x14\n\x0cmessage_only\x18\x03 \x01(\x05\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tlease_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tproviders\x18\x06 \x03(\t\"D\n\x11LeaseRunsResponse\x12/\n\x04runs\x18\x01 \x03(\x0b\x32!.fased.api.scheduler.v1.LeasedRun\"\x97\x01\n\x10HeartbeatRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12,\n\tlease_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07run_ids\x18\x03 \x03(\x03\x12\x31\n\x0e\x63laim_deadline\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"+\n\x11HeartbeatResponse\x12\x16\n\x0e\x63\x61ncel_run_ids\x18\x01 \x03(\x03\"L\n\x15PutCheckpointsRequest\x12\x33\n\x05steps\x18\x01 \x03(\x0b\x32$.fased.api.scheduler.v1.FinishedStep\"S\n\x16PutCheckpointsResponse\x12\x39\n\x07results\x18\x01 \x03(\x0b\x32(.fased.api.scheduler.v1.CheckpointResult\"e\n\x0c\x46inishedStep\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x36\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".fased.api.scheduler.v1.Checkpoint\"\x7f\n\x10\x43heckpointResult\x12\x33\n\x06result\x18\x01 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\x12\x36\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".fased.api.scheduler.v1.Checkpoint\"\x80\x01\n\nCompletion\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x31\n\x06result\x18\x04 \x01(\x0b\x32!.fased.api.scheduler.v1.RunResult\x12\x0f\n\x07\x64\x65liver\x18\x05 \x01(\x08\"N\n\x13\x43ompleteRunsRequest\x12\x37\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\".fased.api.scheduler.v1.Completion\"h\n\x10\x43ompletionResult\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\x33\n\x06result\x18\x02 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"Q\n\x14\x43ompleteRunsResponse\x12\x39\n\x07results\x18\x01 \x03(\x0b\x32(.fased.api.scheduler.v1.CompletionResult\"p\n\x0eParkRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08wake_seq\x18\x03 \x01(\x05\x12-\n\twake_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x0fParkRunResponse\x12\x33\n\x06result\x18\x01 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\"3\n\x0eWakeRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x03\"\x11\n\x0fWakeRunResponse\"s\n\x14RescheduleRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12,\n\x08run_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"L\n\x15RescheduleRunResponse\x12\x33\n\x06result\x18\x01 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\"(\n\x07HeldRun\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"C\n\x12ReleaseRunsRequest\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x1f.fased.api.scheduler.v1.HeldRun\"K\n\x13ReleaseRunsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0e\x32#.fased.api.scheduler.v1.WriteResult*y\n\x0bWriteResult\x12\x1c\n\x18WRITE_RESULT_UNSPECIFIED\x10\x00\x12\x18\n\x14WRITE_RESULT_WRITTEN\x10\x01\x12\x1a\n\x16WRITE_RESULT_CANCELLED\x10\x02\x12\x16\n\x12WRITE_RESULT_STALE\x10\x03\x32\xda\x07\n\x0cQueueService\x12l\n\x0b\x45nqueueRuns\x12*.fased.api.scheduler.v1.EnqueueRunsRequest\x1a+.fased.api.scheduler.v1.EnqueueRunsResponse\"\x04\xc8\xda\x18\x04\x12\x66\n\tLeaseRuns\x12(.fased.api.scheduler.v1.LeaseRunsRequest\x1a).fased.api.scheduler.v1.LeaseRunsResponse\"\x04\xc8\xda\x18\x04\x12\x66\n\tHeartbeat\x12(.fased.api.scheduler.v1.HeartbeatRequest\x1a).fased.api.scheduler.v1.HeartbeatResponse\"\x04\xc8\xda\x18\x04\x12u\n\x0ePutCheckpoints\x12-.fased.api.scheduler.v1.PutCheckpointsRequest\x1a..fased.api.scheduler.v1.PutCheckpointsResponse\"\x04\xc8\xda\x18\x04\x12o\n\x0c\x43ompleteRuns\x12+.fased.api.scheduler.v1.CompleteRunsRequest\x1a,.fased.api.scheduler.v1.CompleteRunsResponse\"\x04\xc8\xda\x18\x04\x12`\n\x07ParkRun\x12&.fased.api.scheduler.v1.ParkRunRequest\x1a\'.fased.api.scheduler.v1.ParkRunResponse\"\x04\xc8\xda\x18\x04\x12`\n\x07WakeRun\x12&.fased.api.scheduler.v1.WakeRunRequest\x1a\'.fased.api.scheduler.v1.WakeRunResponse\"\x04\xc8\xda\x18\x04\x12r\n\rRescheduleRun\x12,.fased.api.scheduler.v1.RescheduleRunRequest\x1a-.fased.api.scheduler.v1.RescheduleRunResponse\"\x04\xc8\xda\x18\x04\x12l\n\x0bReleaseRuns\x12*.fased.api.scheduler.v1.ReleaseRunsRequest\x1a+.fased.api.scheduler.v1.ReleaseRunsResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*fased/api/scheduler/v1/queue_service.proto\x12\x16\x66\x61sed.api.scheduler.v1\x1a fased/api/scheduler/v1/run.proto\x1a\x1f\x66\x61sed/api/types/v1/access.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\x0b\x45nqueueItem\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12,\n\x04runs\x18\x03 \x03(\x0b\x32\x1e.fased.api.scheduler.v1.NewRun\x12\x15\n\rparent_run_id\x18\x04 \x01(\x03\x12\x14\n\x0cparent_epoch\x18\x05 \x01(\x03\"H\n\x12\x45nqueueRunsRequest\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.fased.api.scheduler.v1.EnqueueItem\".\n\x0c\x45nqueuedRuns\x12\x0f\n\x07run_ids\x18\x01 \x03(\x03\x12\r\n\x05known\x18\x02 \x01(\x08\"J\n\x13\x45nqueueRunsResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.fased.api.scheduler.v1.EnqueuedRuns\"\xb7\x01\n\x10LeaseRunsRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x10\n\x08max_runs\x18\x02 \x01(\x05\x12\x14\n\x0cmessage_only\x18\x03 \x01(\x05\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tlease_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tproviders\x18\x06 \x03(\t\"D\n\x11LeaseRunsResponse\x12/\n\x04runs\x18\x01 \x03(\x0b\x32!.fased.api.scheduler.v1.LeasedRun\"\x97\x01\n\x10HeartbeatRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12,\n\tlease_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07run_ids\x18\x03 \x03(\x03\x12\x31\n\x0e\x63laim_deadline\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"+\n\x11HeartbeatResponse\x12\x16\n\x0e\x63\x61ncel_run_ids\x18\x01 \x03(\x03\"L\n\x15PutCheckpointsRequest\x12\x33\n\x05steps\x18\x01 \x03(\x0b\x32$.fased.api.scheduler.v1.FinishedStep\"S\n\x16PutCheckpointsResponse\x12\x39\n\x07results\x18\x01 \x03(\x0b\x32(.fased.api.scheduler.v1.CheckpointResult\"e\n\x0c\x46inishedStep\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x36\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".fased.api.scheduler.v1.Checkpoint\"\x7f\n\x10\x43heckpointResult\x12\x33\n\x06result\x18\x01 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\x12\x36\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".fased.api.scheduler.v1.Checkpoint\"\x80\x01\n\nCompletion\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x31\n\x06result\x18\x04 \x01(\x0b\x32!.fased.api.scheduler.v1.RunResult\x12\x0f\n\x07\x64\x65liver\x18\x05 \x01(\x08\"a\n\x13\x43ompleteRunsRequest\x12\x37\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\".fased.api.scheduler.v1.Completion\x12\x11\n\tworker_id\x18\x02 \x01(\t\"h\n\x10\x43ompletionResult\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\x33\n\x06result\x18\x02 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"\x87\x01\n\x14\x43ompleteRunsResponse\x12\x39\n\x07results\x18\x01 \x03(\x0b\x32(.fased.api.scheduler.v1.CompletionResult\x12\x34\n\tnext_runs\x18\x02 \x03(\x0b\x32!.fased.api.scheduler.v1.LeasedRun\"p\n\x0eParkRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08wake_seq\x18\x03 \x01(\x05\x12-\n\twake_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x0fParkRunResponse\x12\x33\n\x06result\x18\x01 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\"3\n\x0eWakeRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x03\"\x11\n\x0fWakeRunResponse\"s\n\x14RescheduleRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12,\n\x08run_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"L\n\x15RescheduleRunResponse\x12\x33\n\x06result\x18\x01 \x01(\x0e\x32#.fased.api.scheduler.v1.WriteResult\"(\n\x07HeldRun\x12\x0e\n\x06run_id\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"C\n\x12ReleaseRunsRequest\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x1f.fased.api.scheduler.v1.HeldRun\"K\n\x13ReleaseRunsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0e\x32#.fased.api.scheduler.v1.WriteResult*y\n\x0bWriteResult\x12\x1c\n\x18WRITE_RESULT_UNSPECIFIED\x10\x00\x12\x18\n\x14WRITE_RESULT_WRITTEN\x10\x01\x12\x1a\n\x16WRITE_RESULT_CANCELLED\x10\x02\x12\x16\n\x12WRITE_RESULT_STALE\x10\x03\x32\xda\x07\n\x0cQueueService\x12l\n\x0b\x45nqueueRuns\x12*.fased.api.scheduler.v1.EnqueueRunsRequest\x1a+.fased.api.scheduler.v1.EnqueueRunsResponse\"\x04\xc8\xda\x18\x04\x12\x66\n\tLeaseRuns\x12(.fased.api.scheduler.v1.LeaseRunsRequest\x1a).fased.api.scheduler.v1.LeaseRunsResponse\"\x04\xc8\xda\x18\x04\x12\x66\n\tHeartbeat\x12(.fased.api.scheduler.v1.HeartbeatRequest\x1a).fased.api.scheduler.v1.HeartbeatResponse\"\x04\xc8\xda\x18\x04\x12u\n\x0ePutCheckpoints\x12-.fased.api.scheduler.v1.PutCheckpointsRequest\x1a..fased.api.scheduler.v1.PutCheckpointsResponse\"\x04\xc8\xda\x18\x04\x12o\n\x0c\x43ompleteRuns\x12+.fased.api.scheduler.v1.CompleteRunsRequest\x1a,.fased.api.scheduler.v1.CompleteRunsResponse\"\x04\xc8\xda\x18\x04\x12`\n\x07ParkRun\x12&.fased.api.scheduler.v1.ParkRunRequest\x1a\'.fased.api.scheduler.v1.ParkRunResponse\"\x04\xc8\xda\x18\x04\x12`\n\x07WakeRun\x12&.fased.api.scheduler.v1.WakeRunRequest\x1a\'.fased.api.scheduler.v1.WakeRunResponse\"\x04\xc8\xda\x18\x04\x12r\n\rRescheduleRun\x12,.fased.api.scheduler.v1.RescheduleRunRequest\x1a-.fased.api.scheduler.v1.RescheduleRunResponse\"\x04\xc8\xda\x18\x04\x12l\n\x0bReleaseRuns\x12*.fased.api.scheduler.v1.ReleaseRunsRequest\x1a+.fased.api.scheduler.v1.ReleaseRunsResponse\"\x04\xc8\xda\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,8 +53,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUEUESERVICE'].methods_by_name['RescheduleRun']._serialized_options = b'\310\332\030\004'
   _globals['_QUEUESERVICE'].methods_by_name['ReleaseRuns']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['ReleaseRuns']._serialized_options = b'\310\332\030\004'
-  _globals['_WRITERESULT']._serialized_start=2430
-  _globals['_WRITERESULT']._serialized_end=2551
+  _globals['_WRITERESULT']._serialized_start=2504
+  _globals['_WRITERESULT']._serialized_end=2625
   _globals['_ENQUEUEITEM']._serialized_start=203
   _globals['_ENQUEUEITEM']._serialized_end=339
   _globals['_ENQUEUERUNSREQUEST']._serialized_start=341
@@ -82,29 +82,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETION']._serialized_start=1390
   _globals['_COMPLETION']._serialized_end=1518
   _globals['_COMPLETERUNSREQUEST']._serialized_start=1520
-  _globals['_COMPLETERUNSREQUEST']._serialized_end=1598
-  _globals['_COMPLETIONRESULT']._serialized_start=1600
-  _globals['_COMPLETIONRESULT']._serialized_end=1704
-  _globals['_COMPLETERUNSRESPONSE']._serialized_start=1706
-  _globals['_COMPLETERUNSRESPONSE']._serialized_end=1787
-  _globals['_PARKRUNREQUEST']._serialized_start=1789
-  _globals['_PARKRUNREQUEST']._serialized_end=1901
-  _globals['_PARKRUNRESPONSE']._serialized_start=1903
-  _globals['_PARKRUNRESPONSE']._serialized_end=1973
-  _globals['_WAKERUNREQUEST']._serialized_start=1975
-  _globals['_WAKERUNREQUEST']._serialized_end=2026
-  _globals['_WAKERUNRESPONSE']._serialized_start=2028
-  _globals['_WAKERUNRESPONSE']._serialized_end=2045
-  _globals['_RESCHEDULERUNREQUEST']._serialized_start=2047
-  _globals['_RESCHEDULERUNREQUEST']._serialized_end=2162
-  _globals['_RESCHEDULERUNRESPONSE']._serialized_start=2164
-  _globals['_RESCHEDULERUNRESPONSE']._serialized_end=2240
-  _globals['_HELDRUN']._serialized_start=2242
-  _globals['_HELDRUN']._serialized_end=2282
-  _globals['_RELEASERUNSREQUEST']._serialized_start=2284
-  _globals['_RELEASERUNSREQUEST']._serialized_end=2351
-  _globals['_RELEASERUNSRESPONSE']._serialized_start=2353
-  _globals['_RELEASERUNSRESPONSE']._serialized_end=2428
-  _globals['_QUEUESERVICE']._serialized_start=2554
-  _globals['_QUEUESERVICE']._serialized_end=3540
+  _globals['_COMPLETERUNSREQUEST']._serialized_end=1617
+  _globals['_COMPLETIONRESULT']._serialized_start=1619
+  _globals['_COMPLETIONRESULT']._serialized_end=1723
+  _globals['_COMPLETERUNSRESPONSE']._serialized_start=1726
+  _globals['_COMPLETERUNSRESPONSE']._serialized_end=1861
+  _globals['_PARKRUNREQUEST']._serialized_start=1863
+  _globals['_PARKRUNREQUEST']._serialized_end=1975
+  _globals['_PARKRUNRESPONSE']._serialized_start=1977
+  _globals['_PARKRUNRESPONSE']._serialized_end=2047
+  _globals['_WAKERUNREQUEST']._serialized_start=2049
+  _globals['_WAKERUNREQUEST']._serialized_end=2100
+  _globals['_WAKERUNRESPONSE']._serialized_start=2102
+  _globals['_WAKERUNRESPONSE']._serialized_end=2119
+  _globals['_RESCHEDULERUNREQUEST']._serialized_start=2121
+  _globals['_RESCHEDULERUNREQUEST']._serialized_end=2236
+  _globals['_RESCHEDULERUNRESPONSE']._serialized_start=2238
+  _globals['_RESCHEDULERUNRESPONSE']._serialized_end=2314
+  _globals['_HELDRUN']._serialized_start=2316
+  _globals['_HELDRUN']._serialized_end=2356
+  _globals['_RELEASERUNSREQUEST']._serialized_start=2358
+  _globals['_RELEASERUNSREQUEST']._serialized_end=2425
+  _globals['_RELEASERUNSRESPONSE']._serialized_start=2427
+  _globals['_RELEASERUNSRESPONSE']._serialized_end=2502
+  _globals['_QUEUESERVICE']._serialized_start=2628
+  _globals['_QUEUESERVICE']._serialized_end=3614
 # @@protoc_insertion_point(module_scope)

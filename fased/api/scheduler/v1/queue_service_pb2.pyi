@@ -457,6 +457,9 @@ class CompleteRunsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPLETIONS_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """The worker, a UUID, that can carry out as many more runs of the same classes; empty: none."""
     @_builtins.property
     def completions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Completion]:
         """Each on its own."""
@@ -465,10 +468,11 @@ class CompleteRunsRequest(_message.Message):
         self,
         *,
         completions: _abc.Iterable[Global___Completion] | None = ...,
+        worker_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -511,18 +515,24 @@ class CompleteRunsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    NEXT_RUNS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompletionResult]:
         """One for each completion."""
+
+    @_builtins.property
+    def next_runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.LeasedRun]:
+        """What is leased to worker_id now; possibly none."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___CompletionResult] | None = ...,
+        next_runs: _abc.Iterable[_run_pb2.LeasedRun] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_runs", b"next_runs", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -119,7 +119,9 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteRuns(self, request, context):
-        """CompleteRuns ends runs with their results, each on its own.
+        """CompleteRuns ends runs with their results, each on its own. A worker that names itself goes on
+        with what waited behind them, where no run of another lane waits to be leased.
+        Errors: INVALID_ARGUMENT, then none of them has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,10 @@ class QueueServiceStub:
     Errors: INVALID_ARGUMENT, then none of them was stored.
     """
     CompleteRuns: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.CompleteRunsRequest, _queue_service_pb2.CompleteRunsResponse]
-    """CompleteRuns ends runs with their results, each on its own."""
+    """CompleteRuns ends runs with their results, each on its own. A worker that names itself goes on
+    with what waited behind them, where no run of another lane waits to be leased.
+    Errors: INVALID_ARGUMENT, then none of them has ended.
+    """
     ParkRun: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ParkRunRequest, _queue_service_pb2.ParkRunResponse]
     """ParkRun gives a lease up until a wake; it goes straight to ready when one came meanwhile."""
     WakeRun: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.WakeRunRequest, _queue_service_pb2.WakeRunResponse]
@@ -80,7 +83,10 @@ class QueueServiceAsyncStub(QueueServiceStub):
     Errors: INVALID_ARGUMENT, then none of them was stored.
     """
     CompleteRuns: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.CompleteRunsRequest, _queue_service_pb2.CompleteRunsResponse]  # type: ignore[assignment]
-    """CompleteRuns ends runs with their results, each on its own."""
+    """CompleteRuns ends runs with their results, each on its own. A worker that names itself goes on
+    with what waited behind them, where no run of another lane waits to be leased.
+    Errors: INVALID_ARGUMENT, then none of them has ended.
+    """
     ParkRun: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ParkRunRequest, _queue_service_pb2.ParkRunResponse]  # type: ignore[assignment]
     """ParkRun gives a lease up until a wake; it goes straight to ready when one came meanwhile."""
     WakeRun: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.WakeRunRequest, _queue_service_pb2.WakeRunResponse]  # type: ignore[assignment]
@@ -138,7 +144,10 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.CompleteRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.CompleteRunsResponse, _abc.Awaitable[_queue_service_pb2.CompleteRunsResponse]]:
-        """CompleteRuns ends runs with their results, each on its own."""
+        """CompleteRuns ends runs with their results, each on its own. A worker that names itself goes on
+        with what waited behind them, where no run of another lane waits to be leased.
+        Errors: INVALID_ARGUMENT, then none of them has ended.
+        """
 
     @_abc_1.abstractmethod
     def ParkRun(
