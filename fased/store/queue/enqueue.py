@@ -234,9 +234,9 @@ async def _insert_rows(
             large.append((run_id, body))
         state = _READY if run_id in heads else _WAITING
         columns.append(
-            (run_id, lane, held[lane].id, run.namespace, run.lane, before[lane], int(run.run_class),
-             state, run.body.session_key, rows.uuid_or_none(run.task_id), parent, run.run_for,
-             run.run_at, None if is_large else body)
+            (run_id, lane, held[lane].id, run.namespace, rows.own_lane(run), before[lane],
+             int(run.run_class), state, run.body.session_key, rows.uuid_or_none(run.task_id),
+             parent, run.run_for, run.run_at, None if is_large else body)
         )  # fmt: skip
     if columns:
         await conn.execute(_INSERT, *map(list, zip(*columns, strict=True)))

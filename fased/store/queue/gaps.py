@@ -12,6 +12,7 @@ from fased.core.names import RunId
 from fased.core.runs import EndedRun, NewRun, Outcome, RunClass, RunResult, Trigger
 from fased.core.tasks import Task
 from fased.store import codec
+from fased.store.queue import rows
 from fased.store.queue.lanes import Connection
 
 _RESULTS = {
@@ -81,10 +82,10 @@ async def record(conn: Connection, found: Sequence[TaskGap]) -> list[EndedRun]:
 
 async def _insert(conn: Connection, fresh: list[TaskGap]) -> list[EndedRun]:
     runs = [_run(each) for each in fresh]
-    rows = await conn.fetch(
+    made = await conn.fetch(
         _INSERT,
         *_columns(
-            (run.namespace, run.lane, int(run.run_class), UUID(each.task.id),
+            (run.namespace, rows.own_lane(run), int(run.run_class), UUID(each.task.id),
              run.body.session_key, run.run_for, each.gap.outcome.value, each.gap.count,
              each.gap.first_slot, each.gap.last_slot, codec.dump(run.body),
              codec.dump(_RESULTS[each.gap.outcome]))
@@ -93,7 +94,7 @@ async def _insert(conn: Connection, fresh: list[TaskGap]) -> list[EndedRun]:
     )  # fmt: skip
     return [
         _ended(each, run, RunId(row["id"]), row["ended_at"])
-        for each, run, row in zip(fresh, runs, rows, strict=True)
+        for each, run, row in zip(fresh, runs, made, strict=True)
     ]
 
 

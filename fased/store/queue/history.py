@@ -32,13 +32,13 @@ LANE_ID = "(SELECT id FROM scheduler.lane WHERE key = {})"
 # The live runs of session $2: by its lane (run_head, run_waiting), the others by run_session.
 OF_SESSION = """
 SELECT id FROM scheduler.run WHERE lane_id = {lane_id} AND namespace = $1
-  AND lane = 'session:' || $2::text AND session_key = $2::text AND state IN (1, 2, 3)
+  AND lane IS NULL AND session_key = $2::text AND state IN (1, 2, 3)
 UNION ALL
 SELECT id FROM scheduler.run WHERE lane_id = {lane_id} AND namespace = $1
-  AND lane = 'session:' || $2::text AND session_key = $2::text AND state = 0
+  AND lane IS NULL AND session_key = $2::text AND state = 0
 UNION ALL
 SELECT id FROM scheduler.run WHERE namespace = $1 AND session_key = $2::text
-  AND (state = 4 OR lane <> 'session:' || session_key)
+  AND (state = 4 OR lane IS NOT NULL)
 """
 
 _ANY = "$2::text IS NULL"

@@ -10,8 +10,8 @@ from fased.store.queue.lanes import Connection, HeldLane, Lane
 _NOT_AGAIN = frozenset({Outcome.SUCCEEDED, Outcome.SKIPPED, Outcome.MERGED, Outcome.MISSED})
 
 _ENDED = """
-SELECT namespace, lane, outcome FROM scheduler.run_history WHERE id = $1 AND namespace = $2
-ORDER BY ended_at DESC LIMIT 1
+SELECT namespace, lane, session_key, outcome FROM scheduler.run_history
+WHERE id = $1 AND namespace = $2 ORDER BY ended_at DESC LIMIT 1
 """
 
 _TAKE = "DELETE FROM scheduler.run_history WHERE id = $1 AND namespace = $2 RETURNING *"
@@ -45,7 +45,7 @@ async def retry(conn: Connection, namespace: Namespace, run_id: RunId) -> None:
                 reason="NOT_RETRYABLE",
                 metadata={"field": "name", "outcome": row["outcome"]},
             )
-        lane = lanes.key_of(row["namespace"], row["lane"])
+        lane = lanes.key_of(row["namespace"], rows.lane_name(row["lane"], row["session_key"]))
         held = await lanes.advance(conn, {lane: 1})
         taken = await conn.fetchrow(_TAKE, run_id, namespace)
         if taken is None:

@@ -4,14 +4,16 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from fased.core.names import Namespace, RunId, TaskId
+from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import RunView
 from fased.core.runs import (
     LiveState,
+    NewRun,
     Outcome,
     RunBody,
     RunClass,
     RunResult,
+    session_lane,
     shown_state,
 )
 from fased.store import codec
@@ -35,6 +37,16 @@ def is_large(body: str) -> bool:
 def run_body(text: str) -> RunBody:
     """A body from its JSON; remembered, since the end of a run reads what its claim read."""
     return codec.load(RunBody, text)
+
+
+def own_lane(run: NewRun) -> str | None:
+    """The name of a run's lane as rows hold it: None where it is its session's own."""
+    return None if run.lane == session_lane(run.body.session_key) else run.lane
+
+
+def lane_name(own: str | None, session_key: SessionKey) -> str:
+    """The name of a lane from what `own_lane` gave."""
+    return session_lane(session_key) if own is None else own
 
 
 def task_id(value: UUID | None) -> TaskId | None:
@@ -73,13 +85,14 @@ def ended_view(row: Row) -> RunView:
 
 
 def _shared(row: Row) -> dict[str, Any]:
+    body = run_body(row["body"])
     return {
         "run_id": RunId(row["id"]),
         "namespace": Namespace(row["namespace"]),
         "run_class": RunClass(row["class"]),
-        "lane": row["lane"],
+        "lane": lane_name(row["lane"], body.session_key),
         "task_id": task_id(row["task_id"]),
-        "body": run_body(row["body"]),
+        "body": body,
         "attempts": row["attempts"],
         "crashes": row["crashes"],
         "worker_id": str(row["worker"] or ""),

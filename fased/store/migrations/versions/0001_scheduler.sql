@@ -25,6 +25,7 @@ CREATE TABLE scheduler.lane (
 -- body is NULL when it is larger than 4 KiB: then it is in run_payload.
 -- run_for is the whole deadline, time_left what parks and the like have left of it.
 -- resumed: a worker held it before, so it may have checkpoints. has_children: it ever had one.
+-- lane is NULL where it is the session's own.
 -- Half of each page is free, so that a run's next version finds room beside it.
 -- What has one width stands first, what may be NULL last: the others are found without counting.
 CREATE TABLE scheduler.run (
@@ -46,9 +47,9 @@ CREATE TABLE scheduler.run (
   resumed     boolean NOT NULL DEFAULT false,
   has_children boolean NOT NULL DEFAULT false,
   namespace   text COLLATE "C" NOT NULL,
-  lane        text COLLATE "C" NOT NULL,
   session_key text COLLATE "C" NOT NULL,
   last_reason text NOT NULL DEFAULT '',
+  lane        text COLLATE "C",
   leased_at   timestamptz,
   deadline_at timestamptz,
   wake_at     timestamptz,
@@ -68,7 +69,7 @@ CREATE INDEX run_task     ON scheduler.run (task_id, id) WHERE task_id IS NOT NU
 CREATE INDEX run_parent   ON scheduler.run (parent_run) WHERE parent_run IS NOT NULL;
 -- Only what cannot be found by its lane: a turn waits, runs and parks in its session's own.
 CREATE INDEX run_session  ON scheduler.run (namespace, session_key, id)
-  WHERE state = 4 OR lane <> 'session:' || session_key;
+  WHERE state = 4 OR lane IS NOT NULL;
 
 CREATE TABLE scheduler.run_payload (
   run_id bigint PRIMARY KEY,
@@ -105,7 +106,7 @@ CREATE INDEX checkpoint_age ON scheduler.checkpoint (created_at);
 CREATE TABLE scheduler.run_history (
   id          bigint NOT NULL,
   namespace   text COLLATE "C" NOT NULL,
-  lane        text COLLATE "C" NOT NULL,
+  lane        text COLLATE "C",
   class       smallint NOT NULL,
   attempts    integer NOT NULL DEFAULT 0,
   crashes     integer NOT NULL DEFAULT 0,
