@@ -377,7 +377,7 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 
 _WORKLOADS: dict[str, tuple[Callable[[int, str], Awaitable[Figures]], str]] = {
     "drain": (drain, f"{DRAIN_CONNECTIONS} connections, batch {DRAIN_BATCH}"),
-    "fifo": (fifo, f"{FIFO_CONNECTIONS} connections, batch {FIFO_BATCH}"),
+    "fifo": (fifo, f"{FIFO_CONNECTIONS} connections, batch {FIFO_BATCH}, {FIFO_AT_ONCE} at once"),
     "pickup": (pickup, "enqueue in the service's process, worker over gRPC (Unix socket)"),
     "periodic": (periodic, f"{REPLICAS} schedulers' fire loops in one process"),
 }

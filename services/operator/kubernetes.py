@@ -91,6 +91,15 @@ class Kubernetes:
         body = {"metadata": metadata, "status": status}
         return await self._call("PATCH", path, body, content_type=_MERGE_PATCH)
 
+    async def find(self, kind: Kind, namespace: str, name: str) -> Body | None:
+        """A resource as it is stored now, None when it is not there.
+
+        A list of one: the operator lists and watches resources, and needs no other right.
+        """
+        query = {"fieldSelector": f"metadata.name={name}"}
+        page = await self._call("GET", collection_path(kind, namespace), query=query)
+        return next(iter(page["items"] or ()), None)
+
     async def list_metadata(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
         """The metadata of all resources of a kind, as they are stored now."""
         path, token = collection_path(kind, namespace), ""

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from fased.core.errors import FasedError, NotFound
+from fased.core.errors import FasedError
 from fased.core.names import Namespace
 from fased.core.resources import Key, Kind, read_resource, uid_of
 from fased.process import wait_or_stop
 from services.operator.keepers import Keeper
 from services.operator.known import Known
-from services.operator.kubernetes import Kubernetes, collection_path
+from services.operator.kubernetes import Kubernetes
 from services.operator.reconciling import Reconciler
 
 # A sweep that was asked for waits a moment for more reasons.
@@ -101,9 +101,6 @@ class Sweep:
             known = self._known.get(key)
             if known is not None and known.generation >= generation:
                 continue
-            try:
-                path = f"{collection_path(key.kind, key.namespace)}/{key.name}"
-                body = await self._kubernetes.get(path)
-            except NotFound:
-                continue
-            self._reconciler.see(read_resource(key.kind, body), is_listed=False)
+            body = await self._kubernetes.find(key.kind, key.namespace, key.name)
+            if body is not None:
+                self._reconciler.see(read_resource(key.kind, body), is_listed=False)

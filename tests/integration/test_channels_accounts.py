@@ -1,7 +1,6 @@
 """Accounts on a real database, beside a Bot API server: made, applied, probed, mended, removed."""
 
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,10 @@ from fased.core.errors import (
     PermissionDenied,
 )
 from tests.support.calls import acting, eventually
-from tests.support.telegram_api import TelegramApi, telegram_api
+from tests.support.telegram_api import TelegramApi
 from tests.support.telegram_channels import (
     PARENT,
+    TOKEN,
     TOKEN_NAME,
     channels,
     channels_process,
@@ -28,24 +28,9 @@ from tests.support.telegram_channels import (
 )
 from tests.support.telegram_state import Bot
 
-TOKEN = "7000001:AAcanary-telegram-token-000000000000000"
 OTHER_TOKEN = "7000002:AAcanary-telegram-token-000000000000001"
 SHORT_TOKEN = "77:AAcanary"
 OWNER = "file:fased.json"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[TelegramApi]:
-    """The platform."""
-    async with telegram_api() as started:
-        yield started
-
-
-@pytest.fixture
-def bot(api: TelegramApi, monkeypatch: pytest.MonkeyPatch) -> Bot:
-    """A bot whose token is in the environment."""
-    monkeypatch.setenv(TOKEN_NAME, TOKEN)
-    return api.add_bot(TOKEN)
 
 
 def entry(account_id: str, api: TelegramApi, **fields: object) -> account_pb2.Account:

@@ -1,6 +1,5 @@
 """Channel accounts that custom resources define: generations, owners, credentials in Secrets."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,26 +11,19 @@ from fased.core.errors import Aborted, FailedPrecondition, InvalidArgument, Perm
 from tests.support.calls import acting, eventually
 from tests.support.cluster_secrets import Pod, pod
 from tests.support.kubernetes.access import Kubernetes
-from tests.support.telegram_api import TelegramApi, telegram_api
-from tests.support.telegram_channels import PARENT, TOKEN_NAME, Channels, channels, result, texts_of
+from tests.support.telegram_api import TelegramApi
+from tests.support.telegram_channels import (
+    PARENT,
+    TOKEN,
+    TOKEN_NAME,
+    Channels,
+    channels,
+    result,
+    texts_of,
+)
 from tests.support.telegram_state import Bot
 
-TOKEN = "7000001:AAcanary-telegram-token-000000000000000"
 OTHER_TOKEN = "7000002:AAcanary-telegram-token-000000000000001"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[TelegramApi]:
-    """The platform."""
-    async with telegram_api() as started:
-        yield started
-
-
-@pytest.fixture
-def bot(api: TelegramApi, monkeypatch: pytest.MonkeyPatch) -> Bot:
-    """A bot whose token is in the environment."""
-    monkeypatch.setenv(TOKEN_NAME, TOKEN)
-    return api.add_bot(TOKEN)
 
 
 @pytest.fixture

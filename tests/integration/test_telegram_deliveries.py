@@ -1,6 +1,5 @@
 """Results on their way to Telegram: in order, once where that can be told, and never in silence."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,9 +18,9 @@ from fased.store.channels import deliveries, lanes
 from fased.store.notify import open_hints
 from fased.wire.messages import target_to_pb
 from tests.support.calls import eventually
-from tests.support.telegram_api import TelegramApi, telegram_api
+from tests.support.telegram_api import TelegramApi
 from tests.support.telegram_channels import (
-    TOKEN_NAME,
+    TOKEN,
     Channels,
     channels,
     channels_process,
@@ -31,7 +30,6 @@ from tests.support.telegram_channels import (
 from tests.support.telegram_state import Bot
 from tests.support.webchat import outbound_record
 
-TOKEN = "7000001:AAcanary-telegram-token-000000000000000"
 SENT = delivery_pb2.DELIVERY_STATE_SENT
 UNKNOWN = delivery_pb2.DELIVERY_STATE_UNKNOWN
 FAILED = delivery_pb2.DELIVERY_STATE_FAILED
@@ -39,20 +37,11 @@ RESEND = account_pb2.UNKNOWN_POLICY_RESEND
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[TelegramApi]:
-    """The platform."""
-    async with telegram_api() as started:
-        yield started
-
-
-@pytest.fixture
-def bot(api: TelegramApi, monkeypatch: pytest.MonkeyPatch) -> Bot:
-    """A bot with three chats, whose token is in the environment."""
-    monkeypatch.setenv(TOKEN_NAME, TOKEN)
-    made = api.add_bot(TOKEN)
+def bot(bot: Bot) -> Bot:
+    """The bot, with three chats."""
     for chat_id in (5, 6, 7):
-        made.add_chat(chat_id, "private")
-    return made
+        bot.add_chat(chat_id, "private")
+    return bot
 
 
 async def publish_beside(database_url: str, *messages: OutboundMessage) -> None:

@@ -2,16 +2,15 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 
 from fased.core.messages import Peer, PeerKind, Thread, ThreadKind
 from tests.support.calls import eventually
-from tests.support.telegram_api import TelegramApi, telegram_api
+from tests.support.telegram_api import TelegramApi
 from tests.support.telegram_channels import (
-    TOKEN_NAME,
+    TOKEN,
     Channels,
     channels,
     channels_process,
@@ -20,7 +19,6 @@ from tests.support.telegram_channels import (
 )
 from tests.support.telegram_state import Bot
 
-TOKEN = "7000001:AAcanary-telegram-token-000000000000000"
 UPDATE = {
     "update_id": 900,
     "message": {
@@ -31,20 +29,6 @@ UPDATE = {
         "text": "hello",
     },
 }
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[TelegramApi]:
-    """The platform."""
-    async with telegram_api() as started:
-        yield started
-
-
-@pytest.fixture
-def bot(api: TelegramApi, monkeypatch: pytest.MonkeyPatch) -> Bot:
-    """A bot whose token is in the environment."""
-    monkeypatch.setenv(TOKEN_NAME, TOKEN)
-    return api.add_bot(TOKEN)
 
 
 async def test_a_polled_message_reaches_the_bus_and_is_then_confirmed(

@@ -50,7 +50,7 @@ metadata: {name: fased-operator}
 rules:
   - apiGroups: [fased.dev]
     resources: [agents, tasks, channels, routes, modelproviders]
-    verbs: [get, list, watch]
+    verbs: [list, watch]
   - apiGroups: [fased.dev]
     resources: [agents/status, tasks/status, channels/status, routes/status, modelproviders/status]
     verbs: [patch]

@@ -33,6 +33,7 @@ from tests.support.telegram_state import Bot
 from tests.support.webchat import outbound_record
 
 TOKEN_NAME = "TEST_TELEGRAM_TOKEN"
+TOKEN = "7000001:AAcanary-telegram-token-000000000000000"
 PARENT = "namespaces/default"
 SERVICE_TOKEN = "a-service-token-of-tests"
 _ROOT = Path(__file__).parents[2]
