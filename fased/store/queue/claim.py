@@ -39,9 +39,17 @@ SELECT class, namespace, first, CASE WHEN (SELECT count(*) FROM source) > 1 THEN
 FROM source
 """
 
+_LEASE = """UPDATE scheduler.run SET state = 2, worker = $1,
+  epoch = nextval('scheduler.lease_epoch'),
+  leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left"""
+
+# What `_leased_runs` reads, in its order.
+_LEASED = """class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, deadline_at,
+  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed"""
+
 # MATERIALIZED keeps the LIMIT where it is. It begins at the first run found ready: before it lie
 # the dead entries of those that are gone. A row that is locked stays at its place, its ctid.
-_CLAIM = """
+_CLAIM = f"""
 WITH picked AS MATERIALIZED (
   SELECT r.ctid FROM unnest($2::smallint[], $3::text[], $4::bigint[], $5::int[])
     q(class, namespace, first, quota),
@@ -53,18 +61,15 @@ WITH picked AS MATERIALIZED (
   WHERE EXISTS (
     SELECT 1 FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
 )
-UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
-  leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left
+{_LEASE}
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM picked))
-RETURNING class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, deadline_at,
-  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed
+RETURNING {_LEASED}
 """
 
 # The next of a lane goes to the worker that ended its head, where nobody waits to be claimed and it
 # is of the class whose place came free. Made ready in between, it would be written twice.
-_HAND_OVER = """
-UPDATE scheduler.run SET state = 2, epoch = nextval('scheduler.lease_epoch'), worker = $1,
-  leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left
+_HAND_OVER = f"""
+{_LEASE}
 WHERE ctid = ANY(ARRAY(
     SELECT (
       SELECT CASE WHEN w.class = t.class THEN w.ctid END FROM scheduler.run w
@@ -73,9 +78,7 @@ WHERE ctid = ANY(ARRAY(
   AND (SELECT id FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
     IS NOT NULL
   AND (SELECT id FROM scheduler.run WHERE state = 1 ORDER BY class, namespace, id LIMIT 1) IS NULL
-RETURNING class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, deadline_at,
-  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed,
-  lane_id
+RETURNING {_LEASED}, lane_id
 """
 
 # The most urgent first: by class, then by age.
