@@ -273,13 +273,14 @@ class Worker:
 
     async def _drain(self) -> None:
         """Let runs end within the grace, then give the rest back; the queue has them at once."""
-        if self._taking:
-            await asyncio.wait(self._taking, timeout=RELEASE_TIMEOUT_S)
         if self._carried:
             await asyncio.wait(self._carried, timeout=self._settings.grace_s)
         self._leases.stop_all(StopReason.DRAINED)
         if self._carried:
             await asyncio.wait(self._carried, timeout=RELEASE_TIMEOUT_S)
+        # An end whose call began before the stop may have brought what waited behind it.
+        if self._taking:
+            await asyncio.wait(self._taking, timeout=RELEASE_TIMEOUT_S)
         await self._give_back_unknown()
         for task in list(self._carried):
             task.cancel()
