@@ -19,7 +19,7 @@ from fased.core.runs import LiveState
 from fased.core.tasks import FAILURES_TO_DISABLE
 from fased.process import Host
 from fased.store import answers, notify, tasks, transient
-from fased.store.queue import delay, depth, fire, park, partitions, recover, sweep
+from fased.store.queue import delay, depth, fire, leases, park, partitions, recover, sweep
 from fased.telemetry import metrics
 from services.scheduler import hints
 from services.scheduler.announce import announce, disabled
@@ -36,6 +36,8 @@ FAILING_PERIOD_S = 1.0
 SWEEP_PERIOD_S = 60.0
 MEASURE_PERIOD_S = 10.0
 BATCH = 500
+# A run that is leased longer than this is no longer stepped over by claims.
+SETTLED_AFTER = timedelta(seconds=1)
 LANE_IDLE = timedelta(minutes=10)
 WORKER_GONE = timedelta(hours=1)
 
@@ -112,6 +114,8 @@ class Loops:
     async def _reap_once(self) -> float:
         async with pooled(self._pool) as conn:
             done = await recover.recover(conn, announce, BATCH)
+            await _drained(lambda: leases.settle(conn, SETTLED_AFTER))
+            await _drained(lambda: leases.forget_claims(conn, SETTLED_AFTER))
         if done.total:
             logger.warning(
                 "runs_recovered", ready=done.ready, lost=done.lost, timed_out=done.timed_out

@@ -31,9 +31,11 @@ from fased.store.queue import (
     delay,
     enqueue,
     finish,
+    leases,
     park,
     recover,
     retry,
+    rows,
     sweep,
     workers,
 )
@@ -54,10 +56,15 @@ from tests.support.queues import (
 TICK = timedelta(seconds=1000)
 EARLY = TICK / 2
 CONNECTIONS = 3
-RACING = st.sampled_from((*WORKER_KINDS, *PERSON_KINDS, "claim", "recover", "complete", "cancel"))
+RACING = st.sampled_from(
+    (*WORKER_KINDS, *PERSON_KINDS, "claim", "recover", "settle", "complete", "cancel")
+)
 _EMPTY = """TRUNCATE scheduler.run, scheduler.run_history, scheduler.lane, scheduler.enqueue_key,
-  scheduler.worker, scheduler.checkpoint, scheduler.outbox"""
-_LIVE = "SELECT id, lane, seq, state, cancel, attempts, crashes, wake_seq FROM scheduler.run"
+  scheduler.worker, scheduler.claim, scheduler.checkpoint, scheduler.outbox"""
+_LIVE = f"""SELECT id, lane, seq, {rows.LIVE_STATE} AS state, cancel, attempts, crashes, wake_seq
+  FROM scheduler.run"""
+_UNLISTED = """SELECT id FROM scheduler.run r WHERE worker IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM scheduler.claim c WHERE c.worker = r.worker AND r.id = ANY(c.run_ids))"""
 _ENDED = "SELECT id, outcome FROM scheduler.run_history"
 
 
@@ -142,6 +149,10 @@ class Driver:
     async def recover(self, conn: Any) -> None:
         await recover.recover(conn, announce)
 
+    async def settle(self, conn: Any) -> None:
+        await leases.settle(conn, timedelta(0))
+        await leases.forget_claims(conn, timedelta(0))
+
     async def return_due(self, conn: Any) -> None:
         await delay.return_due(conn)
 
@@ -224,6 +235,10 @@ class QueueMachine(QueueRules):
     @invariant()
     def no_lane_waits_without_a_head(self) -> None:
         assert self.run(sweep.repair_headless(self.conns[0])) == 0
+
+    @invariant()
+    def what_is_leased_is_listed_under_its_worker(self) -> None:
+        assert self.run(self.conns[0].fetch(_UNLISTED)) == []
 
 
 def told(model: Queue, call: Call, result: Any) -> Any:

@@ -23,6 +23,7 @@ from fased.store.queue import (
     finish,
     history,
     lanes,
+    leases,
     park,
     recover,
     retry,
@@ -42,12 +43,16 @@ INSERT INTO scheduler.run (id, lane_key, lane_id, namespace, lane, seq, class, s
   task_id, run_for, time_left, created_at, run_at, worker, deadline_at, wake_at, epoch, body)
 SELECT n, key, key, 'ns' || n % 5, 'l' || n % 50000, n, n % 4,
   CASE WHEN n > 50000 THEN CASE WHEN n % 10 = 0 THEN 4 ELSE 0 END
-    WHEN n % 20 = 0 THEN 2 WHEN n % 21 = 0 THEN 3 ELSE 1 END,
+    WHEN n % 40 = 0 THEN 2 WHEN n % 21 = 0 THEN 3 ELSE 1 END,
   'agent:main:' || n % 1000, CASE WHEN n % 50 = 0 THEN gen_random_uuid() END, '10 min', '10 min',
-  now(), now(), '00000000-0000-0000-0000-000000000001', now() + n % 600 * interval '1 s',
-  now() + n % 600 * interval '1 s', n, '{"agent_id": "main"}'
+  now(), now(),
+  CASE WHEN n <= 50000 AND n % 20 = 0 THEN '00000000-0000-0000-0000-000000000001'::uuid END,
+  now() + n % 600 * interval '1 s', now() + n % 600 * interval '1 s', n, '{"agent_id": "main"}'
 FROM generate_series(1, 100000) n,
   LATERAL (SELECT ((n % 5)::bigint << 48) + n % 50000 AS key) l;
+INSERT INTO scheduler.claim (worker, run_ids, claimed_at, first_deadline)
+SELECT worker, array_agg(id), now() - interval '1 min', min(deadline_at) FROM scheduler.run
+WHERE worker IS NOT NULL GROUP BY worker, id / 500;
 INSERT INTO scheduler.run_history (id, namespace, lane, class, session_key, task_id, run_for,
   created_at, run_at, ended_at, outcome, body)
 SELECT n, 'ns' || n % 5, 'l' || n % 50000, n % 4, 'agent:main:' || n % 1000,
@@ -104,6 +109,8 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "return": (delay._RETURN, (IDS, IDS)),
     "recover": (recover._RECOVER, (BATCH,)),
     "past deadline": (recover._PAST_DEADLINE, (BATCH,)),
+    "settle": (leases._SETTLE, (timedelta(seconds=1), BATCH)),
+    "forget": (leases._FORGET, (timedelta(seconds=1), BATCH)),
     "heartbeat": (workers._HELD, (ID, timedelta(seconds=5))),
     "cancel session": (cancel._OF_SESSION, ("ns1", "agent:main:6", LANES[5])),
     "cancel tasks": (cancel._OF_TASKS, ("ns1", [TASK])),

@@ -15,7 +15,7 @@ KEYS = tuple(f"k{n}" for n in range(40))
 LANES = ("a", "b", "c")
 WORKER_KINDS = ("complete", "go_on", "park", "release", "reschedule", "checkpoint", "child")
 PERSON_KINDS = ("cancel", "wake", "retry")
-TICKS = ("recover", "return_due", "wake_expired")
+TICKS = ("recover", "return_due", "wake_expired", "settle")
 # One rule with many kinds: hypothesis leaves whole rules out of an example, and leaves and
 # preconditions together let few examples come far.
 KINDS = (

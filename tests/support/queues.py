@@ -29,7 +29,7 @@ from fased.core.runs import (
     Trigger,
 )
 from fased.store import database, outbox
-from fased.store.queue import checkpoints, claim, enqueue, finish
+from fased.store.queue import checkpoints, claim, enqueue, finish, rows
 
 NAMESPACE = Namespace("default")
 LEASE = timedelta(seconds=15)
@@ -144,7 +144,8 @@ async def put_checkpoint(
 async def states(conn: Any) -> dict[int, int]:
     """The live runs' states by number."""
     return {
-        row["id"]: row["state"] for row in await conn.fetch("SELECT id, state FROM scheduler.run")
+        row["id"]: row["state"]
+        for row in await conn.fetch(f"SELECT id, {rows.LIVE_STATE} AS state FROM scheduler.run")
     }
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId, SessionKey, TaskId
 from fased.core.queue import CancelResult
-from fased.core.runs import LiveState, Outcome
+from fased.core.runs import Outcome
 from fased.store.queue import ends, history, lanes
 from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection, LanesGrew
@@ -16,8 +16,8 @@ _OF_TASKS = "SELECT id FROM scheduler.run WHERE namespace = $1 AND task_id = ANY
 
 _OF_SESSION = history.OF_SESSION.format(lane_id=history.LANE_ID.format("$3"))
 
-_STATES = """
-SELECT id, lane_key, state, epoch FROM scheduler.run
+_HOLDERS = """
+SELECT id, lane_key, worker, epoch FROM scheduler.run
 WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -87,16 +87,14 @@ async def _cancel(conn: Connection, read: Read, announce: Announce) -> tuple[set
         if not run_ids:
             return set(), set()
         held = await lanes.lock_families(conn, run_ids)
-        found = await conn.fetch(_STATES, await read())
+        found = await conn.fetch(_HOLDERS, await read())
         if not held.keys() >= {row["lane_key"] for row in found}:
             raise LanesGrew
-        flagged = {row["id"] for row in found if row["state"] == LiveState.LEASED}
+        flagged = {row["id"] for row in found if row["worker"] is not None}
         if flagged:
             await conn.execute(_FLAG, sorted(flagged))
         endings = [
-            ends.cancelled(row["id"], row["epoch"])
-            for row in found
-            if row["state"] != LiveState.LEASED
+            ends.cancelled(row["id"], row["epoch"]) for row in found if row["worker"] is None
         ]
         ended = await ends.end_locked(conn, endings, held, announce)
         return {run.run_id for run in ended}, flagged

@@ -22,46 +22,53 @@ WITH RECURSIVE made AS (
   INSERT INTO scheduler.worker (id, expires_at, heartbeat_at, providers)
   VALUES ($1, public.fased_now() + $2, public.fased_now(), $3) ON CONFLICT (id) DO NOTHING
 ), source AS (
-  (SELECT class, namespace, id AS first FROM scheduler.run WHERE state = 1
+  (SELECT class, namespace, id AS first FROM scheduler.run WHERE state = 1 AND worker IS NULL
    ORDER BY class, namespace, id LIMIT 1)
   UNION ALL
   SELECT n.class, n.namespace, n.id FROM source s, LATERAL (
     SELECT class, namespace, id FROM scheduler.run r
-    WHERE r.state = 1 AND (r.class, r.namespace) > (s.class, s.namespace)
+    WHERE r.state = 1 AND r.worker IS NULL AND (r.class, r.namespace) > (s.class, s.namespace)
     ORDER BY r.class, r.namespace, r.id LIMIT 1) n
 )
 SELECT class, namespace, first, CASE WHEN (SELECT count(*) FROM source) > 1 THEN ARRAY(
   SELECT r.id FROM scheduler.run r
-  WHERE r.state = 1
+  WHERE r.state = 1 AND r.worker IS NULL
     AND (r.class, r.namespace, r.id) >= (source.class, source.namespace, source.first)
     AND (r.class, r.namespace) <= (source.class, source.namespace)
   ORDER BY r.class, r.namespace, r.id LIMIT $4) END AS ids
 FROM source
 """
 
-_LEASE = """UPDATE scheduler.run SET state = 2, worker = $1,
-  epoch = nextval('scheduler.lease_epoch'),
-  leased_at = (SELECT public.fased_now()), deadline_at = (SELECT public.fased_now()) + time_left"""
+_LEASE = """worker = $1, epoch = nextval('scheduler.lease_epoch'),
+  leased_at = (SELECT public.fased_now()),
+  deadline_at = (SELECT public.fased_now()) + time_left"""
 
 # What `_leased_runs` reads, in its order.
 _LEASED = """class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at, deadline_at,
-  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)), resumed"""
+  coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)) AS body,
+  resumed"""
 
 # MATERIALIZED keeps the LIMIT where it is. It begins at the first run found ready: before it lie
-# the dead entries of those that are gone. A row that is locked stays at its place, its ctid.
+# those that are leased, and the dead entries of those that are gone. A row that is locked stays at
+# its place, its ctid; changed in no column of an index, it stays on its page too.
 _CLAIM = f"""
 WITH picked AS MATERIALIZED (
-  SELECT r.ctid FROM unnest($2::smallint[], $3::text[], $4::bigint[], $5::int[])
+  SELECT r.* FROM unnest($2::smallint[], $3::text[], $4::bigint[], $5::int[])
     q(class, namespace, first, quota),
   LATERAL (
-    SELECT ctid FROM scheduler.run
-    WHERE state = 1 AND (class, namespace, id) >= (q.class, q.namespace, q.first)
+    SELECT ctid, id, time_left FROM scheduler.run
+    WHERE state = 1 AND worker IS NULL
+      AND (class, namespace, id) >= (q.class, q.namespace, q.first)
       AND (class, namespace) <= (q.class, q.namespace)
     ORDER BY class, namespace, id LIMIT q.quota FOR NO KEY UPDATE SKIP LOCKED) r
   WHERE EXISTS (
     SELECT 1 FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
+), listed AS (
+  INSERT INTO scheduler.claim (worker, run_ids, claimed_at, first_deadline)
+  SELECT $1, array_agg(id), public.fased_now(), public.fased_now() + min(time_left)
+  FROM picked HAVING count(*) > 0
 )
-{_LEASE}
+UPDATE scheduler.run SET {_LEASE}
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM picked))
 RETURNING {_LEASED}
 """
@@ -69,16 +76,23 @@ RETURNING {_LEASED}
 # The next of a lane goes to the worker that ended its head, where nobody waits to be claimed and it
 # is of the class whose place came free. Made ready in between, it would be written twice.
 _HAND_OVER = f"""
-{_LEASE}
-WHERE ctid = ANY(ARRAY(
-    SELECT (
-      SELECT CASE WHEN w.class = t.class THEN w.ctid END FROM scheduler.run w
-      WHERE w.lane_id = t.id AND w.state = 0 AND w.seq > t.seq ORDER BY w.seq LIMIT 1)
-    FROM unnest($2::bigint[], $3::bigint[], $4::smallint[]) t(id, seq, class)))
-  AND (SELECT id FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
-    IS NOT NULL
-  AND (SELECT id FROM scheduler.run WHERE state = 1 ORDER BY class, namespace, id LIMIT 1) IS NULL
-RETURNING {_LEASED}, lane_id
+WITH handed AS (
+  UPDATE scheduler.run SET state = 2, {_LEASE}
+  WHERE ctid = ANY(ARRAY(
+      SELECT (
+        SELECT CASE WHEN w.class = t.class THEN w.ctid END FROM scheduler.run w
+        WHERE w.lane_id = t.id AND w.state = 0 AND w.seq > t.seq ORDER BY w.seq LIMIT 1)
+      FROM unnest($2::bigint[], $3::bigint[], $4::smallint[]) t(id, seq, class)))
+    AND (SELECT id FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
+      IS NOT NULL
+    AND (SELECT id FROM scheduler.run WHERE state = 1 AND worker IS NULL
+      ORDER BY class, namespace, id LIMIT 1) IS NULL
+  RETURNING {_LEASED}, lane_id
+), listed AS (
+  INSERT INTO scheduler.claim (worker, run_ids, claimed_at, first_deadline)
+  SELECT $1, array_agg(id), public.fased_now(), min(deadline_at) FROM handed HAVING count(*) > 0
+)
+SELECT * FROM handed
 """
 
 # The most urgent first: by class, then by age.

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fased.core.runs import LiveState, RunClass
+from fased.store.queue import rows
 from fased.store.queue.lanes import Connection
 
-_COUNT = """
-SELECT state, class, count(*) AS runs,
+_COUNT = f"""
+SELECT {rows.LIVE_STATE} AS state, class, count(*) AS runs,
        coalesce(extract(epoch FROM public.fased_now() - min(run_at)), 0)::float8 AS oldest_s
-  FROM scheduler.run GROUP BY state, class
+  FROM scheduler.run GROUP BY 1, 2
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from fased.core.events import OutboxEvent
 from fased.core.names import RunId
 from fased.core.queue import Completion, HeldRun
-from fased.core.runs import EndedRun, LiveState, Outcome, RunResult
+from fased.core.runs import EndedRun, Outcome, RunResult
 from fased.store import codec, outbox
 from fased.store.queue import lanes, rows, task_figures
 from fased.store.queue.lanes import Connection, Held, LanesGrew, LeftLane
@@ -61,7 +61,7 @@ _DROP_PAYLOADS = "DELETE FROM scheduler.run_payload WHERE run_id = ANY($1::bigin
 
 # The row lock decides whether a child is leased: claim and recover hold no lane.
 _CHILDREN = """
-SELECT id, lane_key, state, epoch FROM scheduler.run
+SELECT id, lane_key, worker, epoch FROM scheduler.run
 WHERE parent_run = ANY($1::bigint[]) AND parent_run IS NOT NULL
 ORDER BY id FOR NO KEY UPDATE
 """
@@ -191,7 +191,7 @@ async def _children(conn: Connection, parent_ids: list[int], held: Held) -> Want
     found = await conn.fetch(_CHILDREN, parent_ids)
     if not held.keys() >= {row["lane_key"] for row in found}:
         raise LanesGrew
-    leased = [row["id"] for row in found if row["state"] == LiveState.LEASED]
+    leased = [row["id"] for row in found if row["worker"] is not None]
     if leased:
         await conn.execute(_FLAG, leased)
     return {
@@ -199,5 +199,5 @@ async def _children(conn: Connection, parent_ids: list[int], held: Held) -> Want
             row["id"], row["epoch"], Outcome.CANCELLED, _PARENT_ENDED
         )
         for row in found
-        if row["state"] != LiveState.LEASED
+        if row["worker"] is None
     }

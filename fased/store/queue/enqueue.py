@@ -51,7 +51,7 @@ WHERE (namespace, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 
 _PARENT_LANES = "SELECT id, lane_key FROM scheduler.run WHERE id = ANY($1::bigint[])"
 
-_PARENTS = "SELECT id, epoch, state, cancel FROM scheduler.run WHERE id = ANY($1::bigint[])"
+_PARENTS = "SELECT id, epoch, worker, cancel FROM scheduler.run WHERE id = ANY($1::bigint[])"
 
 # So that the end of a run looks for children of those alone that have some.
 _MARK_PARENTS = """
@@ -203,7 +203,7 @@ async def _take_parents(conn: Connection, parents: list[EnqueueItem]) -> None:
             raise _refused("CANCELLED" if ended == Outcome.CANCELLED else "STALE")
         if row["cancel"]:
             raise _refused("CANCELLED")
-        if row["epoch"] != item.parent.epoch or row["state"] != LiveState.LEASED:
+        if row["epoch"] != item.parent.epoch or row["worker"] is None:
             raise _refused("STALE")
     await conn.execute(_MARK_PARENTS, ids)
 

@@ -26,7 +26,7 @@ from fased.core.runs import LiveState, RunClass, Trigger
 from fased.core.task_text import short_id
 from fased.core.tasks import Task, TaskState
 from fased.store import outbox, tasks, transient
-from fased.store.queue import cancel, enqueue, gaps
+from fased.store.queue import cancel, enqueue, gaps, rows
 from fased.store.queue.ends import Announce
 from fased.store.queue.gaps import TaskGap
 from fased.store.queue.lanes import Connection
@@ -60,8 +60,8 @@ FROM scheduler.task_due d JOIN scheduler.task t ON t.id = d.task_id AND t.genera
 WHERE d.task_id = ANY($1::uuid[]) AND t.state = 'active'
 """
 
-_LIVE = """
-SELECT task_id, id, state, cancel FROM scheduler.run
+_LIVE = f"""
+SELECT task_id, id, {rows.LIVE_STATE} AS state, cancel FROM scheduler.run
 WHERE task_id = ANY($1::uuid[]) AND task_id IS NOT NULL ORDER BY id
 """
 

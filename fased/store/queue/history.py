@@ -9,8 +9,9 @@ from fased.core.runs import Outcome, session_lane
 from fased.store.queue import lanes, rows
 from fased.store.queue.lanes import Connection, Lane
 
-_LIVE_COLUMNS = """r.id, r.namespace, r.lane, r.class, r.state, r.cancel, r.attempts, r.crashes,
-  r.task_id, r.worker, r.last_reason, r.created_at, r.run_at, r.leased_at, r.deadline_at,
+_LIVE_COLUMNS = f"""r.id, r.namespace, r.lane, r.class, {rows.LIVE_STATE} AS state,
+  r.cancel, r.attempts, r.crashes, r.task_id, r.worker, r.last_reason, r.created_at, r.run_at,
+  r.leased_at, r.deadline_at,
   coalesce(r.body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = r.id)) AS body"""
 
 _GET_LIVE = f"SELECT {_LIVE_COLUMNS} FROM scheduler.run r WHERE id = $1 AND namespace = $2"
@@ -62,7 +63,7 @@ SELECT * FROM scheduler.run_history WHERE namespace = $1 AND {only} AND (ended_a
 ORDER BY ended_at DESC, id DESC LIMIT $5
 """
 
-_STATUS = """
+_STATUS = f"""
 SELECT count(*) FILTER (WHERE state IN (0, 1)) AS queued,
   count(*) FILTER (WHERE state = 2) AS running,
   count(*) FILTER (WHERE state = 3) AS parked,
@@ -71,10 +72,10 @@ SELECT count(*) FILTER (WHERE state IN (0, 1)) AS queued,
   coalesce(extract(epoch FROM public.fased_now() - min(run_at) FILTER (WHERE state = 1)), 0)
     AS oldest_ready_age_s
 FROM (
-  SELECT state, run_at FROM scheduler.run
+  SELECT {rows.LIVE_STATE} AS state, run_at FROM scheduler.run
   WHERE namespace = $1 AND lane_id BETWEEN $2 AND $3 AND state IN (1, 2, 3)
   UNION ALL
-  SELECT state, run_at FROM scheduler.run
+  SELECT {rows.LIVE_STATE} AS state, run_at FROM scheduler.run
   WHERE namespace = $1 AND lane_id BETWEEN $2 AND $3 AND state = 0
   UNION ALL
   SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state = 4

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId
 from fased.core.queue import Completion
-from fased.core.runs import MAX_CRASHES, LiveState, Outcome, RunResult
+from fased.core.runs import MAX_CRASHES, Outcome, RunResult
 from fased.store.queue import ends, lanes
 from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection
 
-_LOST = RunResult(reason="WORKER_LOST")
+_WORKER_LOST = RunResult(reason="WORKER_LOST")
 _TIMED_OUT = RunResult(reason="DEADLINE_EXCEEDED")
 
 # A late heartbeat waits at the row, then matches nothing; another recovery's rows are skipped.
@@ -27,8 +27,12 @@ UPDATE scheduler.worker SET expires_at = '-infinity' WHERE id IN (SELECT id FROM
 """
 
 _WORKER_GONE = """NOT EXISTS (
-    SELECT 1 FROM scheduler.worker w WHERE w.id = run.worker AND w.expires_at > public.fased_now())
+    SELECT 1 FROM scheduler.worker w WHERE w.id = {}.worker AND w.expires_at > public.fased_now())
 """
+
+_ORPHANED = f"""id = ANY(ARRAY(
+    SELECT unnest(run_ids) FROM scheduler.claim WHERE {_WORKER_GONE.format("claim")}))
+  AND worker IS NOT NULL AND {_WORKER_GONE.format("run")}"""
 
 _MAKE_READY = """
 UPDATE scheduler.run SET state = 1, worker = NULL, leased_at = NULL, deadline_at = NULL,
@@ -39,7 +43,7 @@ UPDATE scheduler.run SET state = 1, worker = NULL, leased_at = NULL, deadline_at
 _RECOVER = f"""
 WITH lost AS MATERIALIZED (
   SELECT id FROM scheduler.run
-  WHERE state = 2 AND NOT cancel AND crashes < {MAX_CRASHES} AND {_WORKER_GONE}
+  WHERE {_ORPHANED} AND NOT cancel AND crashes < {MAX_CRASHES}
   ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 )
 {_MAKE_READY} WHERE id = ANY(ARRAY(SELECT id FROM lost))
@@ -48,17 +52,20 @@ RETURNING id
 
 _LOST_FOR_GOOD = f"""
 SELECT id, epoch FROM scheduler.run
-WHERE state = 2 AND (cancel OR crashes >= {MAX_CRASHES}) AND {_WORKER_GONE}
+WHERE {_ORPHANED} AND (cancel OR crashes >= {MAX_CRASHES})
 ORDER BY id LIMIT $1
 """
 
 _PAST_DEADLINE = """
-SELECT id, epoch FROM scheduler.run WHERE state = 2 AND deadline_at <= public.fased_now()
+SELECT id, epoch FROM scheduler.run
+WHERE id = ANY(ARRAY(
+    SELECT unnest(run_ids) FROM scheduler.claim WHERE first_deadline <= public.fased_now()))
+  AND worker IS NOT NULL AND deadline_at <= public.fased_now()
 ORDER BY deadline_at LIMIT $1
 """
 
 _ONE = f"""
-SELECT id, state, epoch, cancel, crashes, {_WORKER_GONE} AS worker_gone
+SELECT id, worker, epoch, cancel, crashes, {_WORKER_GONE.format("run")} AS worker_gone
 FROM scheduler.run WHERE id = $1 AND namespace = $2 FOR NO KEY UPDATE
 """
 
@@ -87,7 +94,7 @@ async def recover(conn: Connection, announce: Announce, limit: int = 500) -> Rec
     """
     await conn.execute(_EXPIRE_WORKERS, False)
     ready = await conn.fetch(_RECOVER, limit)
-    lost = await _end_found(conn, _LOST_FOR_GOOD, limit, Outcome.FAILED, _LOST, announce)
+    lost = await _end_found(conn, _LOST_FOR_GOOD, limit, Outcome.FAILED, _WORKER_LOST, announce)
     late = await _end_found(conn, _PAST_DEADLINE, limit, Outcome.TIMED_OUT, _TIMED_OUT, announce)
     return Recovered(len(ready), lost, late)
 
@@ -120,14 +127,14 @@ async def clear_stale(
             raise NotFound(
                 f"no live run {run_id}", reason="RUN_NOT_FOUND", metadata={"field": "name"}
             )
-        if row["state"] != LiveState.LEASED:
+        if row["worker"] is None:
             raise _refused("NOT_LEASED", "no worker holds this run")
         if not row["worker_gone"]:
             raise _refused(
                 "LEASE_STANDS", "the worker that holds this run is alive; cancel it instead"
             )
         if row["cancel"] or row["crashes"] >= MAX_CRASHES:
-            ending = Completion(run_id, row["epoch"], Outcome.FAILED, _LOST)
+            ending = Completion(run_id, row["epoch"], Outcome.FAILED, _WORKER_LOST)
             await ends.end_locked(conn, [ending], held, announce)
             return
         await conn.execute(_READY_ONE, run_id)

@@ -22,6 +22,8 @@ Row = Any
 # A call of an enumeration costs more than all else that a hot row needs.
 RUN_CLASSES = {int(each): each for each in RunClass}
 OUTCOMES = {each.value: each for each in Outcome}
+# The state of a row: a claim leaves the column at ready, and so writes no index (leases.py).
+LIVE_STATE = f"CASE WHEN worker IS NULL THEN state ELSE {int(LiveState.LEASED)} END"
 # A larger body leaves the hot row for run_payload (performance §3, law 13).
 MAX_HOT_BODY_BYTES = 4096
 

@@ -44,7 +44,7 @@ _DROP_WORKERS = """
 DELETE FROM scheduler.worker WHERE id IN (
   SELECT id FROM scheduler.worker w
   WHERE expires_at = '-infinity' AND heartbeat_at < public.fased_now() - $1::interval
-    AND NOT EXISTS (SELECT 1 FROM scheduler.run r WHERE r.worker = w.id AND r.state = 2)
+    AND NOT EXISTS (SELECT 1 FROM scheduler.claim c WHERE c.worker = w.id)
   LIMIT $2 FOR UPDATE SKIP LOCKED)
 """
 

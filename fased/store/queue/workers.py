@@ -23,8 +23,10 @@ RETURNING 1
 """
 
 _HELD = """
-SELECT id, epoch, cancel, leased_at < public.fased_now() - $2::interval AS settled
-FROM scheduler.run WHERE worker = $1 AND state = 2
+SELECT id, epoch, cancel, leased_at < public.fased_now() - $2::interval AS is_old
+FROM scheduler.run
+WHERE id = ANY(ARRAY(SELECT unnest(run_ids) FROM scheduler.claim WHERE worker = $1))
+  AND worker = $1
 """
 
 _PROVIDERS = """
@@ -60,7 +62,7 @@ async def heartbeat(
     unknown = [
         HeldRun(RunId(row["id"]), row["epoch"])
         for row in found.values()
-        if row["settled"] and row["id"] not in known
+        if row["is_old"] and row["id"] not in known
     ]
     return Heartbeat(tuple(cancelled), tuple(unknown))
 

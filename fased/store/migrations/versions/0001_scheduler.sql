@@ -20,13 +20,15 @@ CREATE TABLE scheduler.lane (
   touched_at timestamptz NOT NULL DEFAULT public.fased_now()
 ) WITH (fillfactor = 70);
 
--- Live runs only. state: 0 waiting, 1 ready, 2 leased, 3 parked, 4 delayed.
+-- Live runs only. state: 0 waiting, 1 ready, 2 leased, 3 parked, 4 delayed. What has a worker is
+-- leased: a claim leaves state at 1 and so writes no index, for which neither may worker be in one.
 -- Bodies are json, not jsonb: kept as written, a zero character too, and never looked into.
 -- body is NULL when it is larger than 4 KiB: then it is in run_payload.
 -- run_for is the whole deadline, time_left what parks and the like have left of it.
 -- resumed: a worker held it before, so it may have checkpoints. has_children: it ever had one.
 -- lane is NULL where it is the session's own.
--- Half of each page is free, so that a run's next version finds room beside it.
+-- More than half of each page is free, so that a leased run, which is longer, fits beside what it
+-- was before.
 -- What has one width stands first, what may be NULL last: the others are found without counting.
 CREATE TABLE scheduler.run (
   id          bigint PRIMARY KEY,
@@ -57,12 +59,11 @@ CREATE TABLE scheduler.run (
   parent_run  bigint,
   task_id     uuid,
   body        json
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX run_head ON scheduler.run (lane_id) WHERE state IN (1, 2, 3);
 CREATE INDEX run_waiting  ON scheduler.run (lane_id, seq) WHERE state = 0;
 CREATE INDEX run_ready    ON scheduler.run (class, namespace, id) WHERE state = 1;
-CREATE INDEX run_leased   ON scheduler.run (worker) WHERE state = 2;
 CREATE INDEX run_wake     ON scheduler.run (wake_at) WHERE state = 3;
 CREATE INDEX run_delayed  ON scheduler.run (run_at) WHERE state = 4;
 CREATE INDEX run_task     ON scheduler.run (task_id, id) WHERE task_id IS NOT NULL;
@@ -91,6 +92,17 @@ CREATE TABLE scheduler.worker (
   heartbeat_at timestamptz NOT NULL,
   providers    text[] NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 20);
+
+-- By whom runs are leased, a row for each claim; forgotten when its worker holds none of them.
+CREATE TABLE scheduler.claim (
+  id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  worker         uuid NOT NULL,
+  run_ids        bigint[] NOT NULL,
+  claimed_at     timestamptz NOT NULL,
+  first_deadline timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX claim_worker ON scheduler.claim (worker);
 
 CREATE TABLE scheduler.checkpoint (
   run_id     bigint NOT NULL,
