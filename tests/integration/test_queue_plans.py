@@ -95,7 +95,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "earlier": (checkpoints._GET, (IDS, ["plan"] * BATCH)),
     "end": (
         ends._END,
-        (IDS, IDS, ["failed"] * BATCH, [NOTHING] * BATCH, [False] * BATCH, NOTHING, False),
+        (IDS, IDS, ["failed"] * BATCH, [NOTHING] * BATCH, [False] * BATCH, NOTHING, False, True),
     ),
     "children": (ends._CHILDREN, (IDS,)),
     "wake parents": (ends._WAKE_PARENTS, (IDS,)),

@@ -3,6 +3,7 @@ figures, the next of its lane. Decides nothing about why a run ends.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import itemgetter
 
 from fased.core.events import OutboxEvent
 from fased.core.names import RunId
@@ -20,19 +21,32 @@ Left = dict[int, LeftLane]
 # What becomes of lanes that lost their head.
 GoOn = Callable[[Connection, Left], Awaitable[None]]
 
+# The older of two runs of a task counts first, in whatever order PostgreSQL ended them.
+_ID = itemgetter(0)
+
 CANCELLED = RunResult(reason="CANCELLED")
 _PARENT_ENDED = RunResult(reason="PARENT_ENDED")
 
 # By primary key, fenced by the epoch alone (performance §3, law 14). A flagged run ends as
-# cancelled, whatever was to be its outcome.
+# cancelled, whatever was to be its outcome. The lanes are locked before the first run is touched: a
+# count of them stands in its way. What was changed while they were waited for is read anew, but not
+# what is new: who has no whole family locked ($8) ends none that may have one.
 _END = """
-WITH u AS (
+WITH mine AS MATERIALIZED (
+  SELECT lane_key, has_children OR parent_run IS NOT NULL AS is_linked
+  FROM scheduler.run WHERE id = ANY($1::bigint[])
+), held AS MATERIALIZED (
+  SELECT key, seq FROM scheduler.lane WHERE key = ANY(ARRAY(SELECT lane_key FROM mine))
+  ORDER BY key FOR NO KEY UPDATE
+), u AS (
   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::json[], $5::boolean[])
     u(id, epoch, outcome, result, deliver)
 ), ended AS (
   DELETE FROM scheduler.run r USING u
   WHERE r.id = u.id AND r.epoch = u.epoch AND r.id = ANY($1::bigint[])
-  RETURNING r.id, r.namespace, r.lane, r.lane_key, r.class, r.attempts, r.crashes,
+    AND (SELECT count(*) FROM held) > 0
+    AND ($8 OR NOT (SELECT coalesce(bool_or(is_linked), false) FROM mine))
+  RETURNING r.id, r.namespace, r.lane, r.lane_key, r.lane_id, r.class, r.attempts, r.crashes,
     r.parent_run, r.task_id, r.worker, r.session_key, r.last_reason, r.run_for, r.created_at,
     r.run_at, r.leased_at, r.cancel, CASE WHEN r.state IN (1, 2, 3) THEN r.seq END AS led_seq,
     r.body IS NULL AS large, r.epoch AS held_epoch,
@@ -51,10 +65,10 @@ WITH u AS (
     body, result
   FROM ended
 )
-SELECT id, namespace, lane_key, class, task_id, epoch, held_epoch, outcome, deliver, cancel,
-  ended_at, body, led_seq, large OR has_children OR parent_run IS NOT NULL AS linked, large,
-  has_children, parent_run
-FROM ended
+SELECT id, namespace, class, task_id, epoch, held_epoch, outcome, deliver, cancel, ended_at, body,
+  CASE WHEN led_seq < held.seq THEN lane_id END AS left_lane, led_seq,
+  large, has_children, parent_run
+FROM ended LEFT JOIN held ON held.key = ended.lane_key
 """
 
 _DROP_PAYLOADS = "DELETE FROM scheduler.run_payload WHERE run_id = ANY($1::bigint[])"
@@ -91,7 +105,7 @@ def cancelled(run_id: RunId, epoch: int) -> Completion:
 async def end_locked(
     conn: Connection,
     endings: Iterable[Completion],
-    held: Held,
+    held: Held | None,
     announce: Announce,
     *,
     by_worker: bool = False,
@@ -99,17 +113,23 @@ async def end_locked(
 ) -> list[EndedRun]:
     """End runs whose families' lanes are `held`; those under another epoch are left alone.
 
+    With None held their own lanes are locked, and it takes none with a parent or children.
     A flagged run ends as cancelled and its result is dropped. Live children end with their
     parent, leased ones are asked to stop; a live parent is woken. Only a worker's own word
     (`by_worker`) leaves its epoch in history, so that its repeat finds the outcome; any other end
-    takes a new one. `go_on` is told which lanes lost their head. Raises LanesGrew when a child
-    waits in a lane that is not held.
+    takes a new one. `go_on` is told which lanes lost their head. Raises LanesGrew when a lane is
+    needed that is not held.
     """
     wanted = {(ending.run_id, ending.epoch): ending for ending in endings}
-    gone = _Gone(held)
+    gone = _Gone()
     while wanted:
-        parents = gone.take(await _end(conn, wanted, by_worker), wanted, by_worker)
-        wanted = await _children(conn, parents, held)
+        found = await _end(conn, wanted, by_worker, held is not None)
+        if held is None and len(found) < len(wanted):
+            raise LanesGrew
+        parents = gone.take(sorted(found, key=_ID), wanted, by_worker)
+        if held is None and (parents or gone.parents):
+            raise LanesGrew
+        wanted = await _children(conn, parents, held or {})
         by_worker = False
     if not gone.runs:
         return []
@@ -133,7 +153,9 @@ async def end_flagged(
     return ended
 
 
-async def _end(conn: Connection, wanted: Wanted, by_worker: bool) -> list[rows.Row]:
+async def _end(
+    conn: Connection, wanted: Wanted, by_worker: bool, has_families: bool
+) -> list[rows.Row]:
     endings = wanted.values()
     found: list[rows.Row] = await conn.fetch(
         _END,
@@ -144,6 +166,7 @@ async def _end(conn: Connection, wanted: Wanted, by_worker: bool) -> list[rows.R
         [ending.deliver for ending in endings],
         codec.dump(CANCELLED),
         not by_worker,
+        has_families,
     )
     return found
 
@@ -155,8 +178,7 @@ class _Gone:
     and its first one leads it, so that nobody waits behind the last.
     """
 
-    def __init__(self, held: Held) -> None:
-        self._held = held
+    def __init__(self) -> None:
         self.runs: list[EndedRun] = []
         self.left: Left = {}
         self.large: list[int] = []
@@ -165,8 +187,8 @@ class _Gone:
     def take(self, found: Iterable[rows.Row], wanted: Wanted, by_worker: bool) -> list[int]:
         """Add what `_END` gave; answers with the runs that had children."""
         with_children: list[int] = []
-        for (run_id, namespace, lane_key, run_class, task_id, epoch, held_epoch, outcome, deliver,
-             was_flagged, ended_at, body, led_seq, is_linked, is_large, has_children, parent,
+        for (run_id, namespace, run_class, task_id, epoch, held_epoch, outcome, deliver,
+             was_flagged, ended_at, body, left_lane, led_seq, is_large, has_children, parent,
              ) in found:  # fmt: skip
             result = CANCELLED if was_flagged else wanted[run_id, held_epoch].result
             self.runs.append(
@@ -174,13 +196,14 @@ class _Gone:
                          epoch, rows.run_body(body), rows.OUTCOMES[outcome], result, deliver,
                          ended_at)
             )  # fmt: skip
-            lane = self._held[lane_key]
-            if led_seq is not None and led_seq < lane.seq:
-                self.left[lane.id] = LeftLane(led_seq, run_class, by_worker)
-            if is_linked:
-                self.large += [run_id] if is_large else []
-                self.parents |= {parent} if parent is not None else set()
-                with_children += [run_id] if has_children else []
+            if left_lane is not None:
+                self.left[left_lane] = LeftLane(led_seq, run_class, by_worker)
+            if is_large:
+                self.large.append(run_id)
+            if parent is not None:
+                self.parents.add(parent)
+            if has_children:
+                with_children.append(run_id)
         return with_children
 
 

@@ -91,8 +91,15 @@ async def release(
 async def _complete(
     conn: Connection, completions: Sequence[Completion], announce: Announce, go_on: GoOn
 ) -> list[CompletionResult]:
+    has_families = False
+
     async def end() -> list[EndedRun]:
-        held = await lanes.lock_families(conn, [done.run_id for done in completions])
+        # Few have a family, or are stale: then it is all done again, under the locks of all.
+        nonlocal has_families
+        held = None
+        if has_families:
+            held = await lanes.lock_families(conn, [done.run_id for done in completions])
+        has_families = True
         return await ends.end_locked(conn, completions, held, announce, by_worker=True, go_on=go_on)
 
     ended = await lanes.restarting(conn, end)
