@@ -10,7 +10,7 @@ import pytest
 
 from fased.core.queue import Completion, HeldRun
 from fased.core.runs import LiveState, Outcome, RunResult
-from fased.store.queue import claim, enqueue, finish, history, leases, recover, workers
+from fased.store.queue import claim, enqueue, finish, history, lanes, leases, recover, workers
 from tests.support.queues import (
     LEASE,
     NAMESPACE,
@@ -39,6 +39,15 @@ _WRITTEN = """SELECT pg_stat_get_xact_tuples_updated('scheduler.run'::regclass) 
 async def conns(database_url: str) -> AsyncIterator[list[Any]]:
     async with connections(database_url, 3) as opened:
         yield opened
+
+
+async def blocks(work: asyncio.Task[Any], conn: Any) -> bool:
+    """Whether `work` waits for a lock before it ends."""
+    while not work.done():
+        if await conn.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"):
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 async def test_a_claim_writes_no_index(conns: list[Any]) -> None:
@@ -165,12 +174,25 @@ async def test_a_child_enqueued_while_its_parent_waits_to_end_ends_with_it(
     async with conns[0].transaction():
         [made] = await enqueue.enqueue(conns[0], [item(new_run("c"), parent=held(parent))])
         ending = asyncio.create_task(finish_run(conns[1], parent))
-        while not await conns[2].fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 (nobody tells)
-            await asyncio.sleep(0.01)
+        assert await blocks(ending, conns[2])
     await ending
 
     [child] = made.run_ids
     assert await outcomes(conns[0]) == {parent.run_id: "succeeded", child: "cancelled"}
+
+
+async def test_a_child_ends_under_the_lane_of_its_parent(conns: list[Any]) -> None:
+    await put(conns[0], new_run("p"))
+    [parent] = await take(conns[0], uuid4())
+    [child] = await put(conns[0], new_run("c"), parent=held(parent))
+    [run] = await take(conns[0], uuid4())
+    async with conns[0].transaction():
+        await lanes.advance(conns[0], {lanes.key_of(NAMESPACE, "p"): 0})
+        ending = asyncio.create_task(finish_run(conns[1], run))
+        assert await blocks(ending, conns[2])
+    await ending
+
+    assert await outcomes(conns[0]) == {child: "succeeded"}
 
 
 async def test_a_claim_that_gets_nothing_leaves_nothing(conns: list[Any]) -> None:

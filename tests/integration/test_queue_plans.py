@@ -204,6 +204,20 @@ async def test_complete_reaches_its_rows_by_primary_key(conn: Any) -> None:
         assert [scan.get("Index Name") for scan in scans[1:]] == ["run_pkey"]
 
 
+async def test_an_end_locks_its_lanes_before_it_deletes(conn: Any) -> None:
+    await conn.execute(_FILL)
+    await conn.execute("ANALYZE")
+    for explain in (plan_of, generic_plan_of):
+        plan = await explain(conn, *STATEMENTS["end"])
+        [delete] = [node for node in nodes(plan) if node.get("Operation") == "Delete"]
+        [lock] = [node for node in nodes(plan) if node["Node Type"] == "LockRows"]
+        [gate] = [node for node in delete["Plans"] if "One-Time Filter" in node]
+
+        [locked] = [node for node in lock["Plans"] if node["Parent Relationship"] == "Outer"]
+        assert locked.get("Index Name") == "lane_pkey" or locked["Node Type"] == "Sort"
+        assert gate["Node Type"] == "Result"
+
+
 async def test_pages_of_history_are_read_in_order_by_index(conn: Any) -> None:
     await conn.execute(_FILL)
     await conn.execute("ANALYZE")

@@ -29,8 +29,8 @@ _PARENT_ENDED = RunResult(reason="PARENT_ENDED")
 
 # By primary key, fenced by the epoch alone (performance §3, law 14). A flagged run ends as
 # cancelled, whatever was to be its outcome. The lanes are locked before the first run is touched: a
-# count of them stands in its way. What was changed while they were waited for is read anew, but not
-# what is new: who has no whole family locked ($8) ends none that may have one.
+# count of them stands in its way. A row that changed meanwhile is read anew, but a new child is not
+# seen: who has not locked whole families ($8) ends no run that may have one.
 _END = """
 WITH mine AS MATERIALIZED (
   SELECT lane_key, has_children OR parent_run IS NOT NULL AS is_linked
@@ -113,12 +113,12 @@ async def end_locked(
 ) -> list[EndedRun]:
     """End runs whose families' lanes are `held`; those under another epoch are left alone.
 
-    With None held their own lanes are locked, and it takes none with a parent or children.
-    A flagged run ends as cancelled and its result is dropped. Live children end with their
-    parent, leased ones are asked to stop; a live parent is woken. Only a worker's own word
-    (`by_worker`) leaves its epoch in history, so that its repeat finds the outcome; any other end
-    takes a new one. `go_on` is told which lanes lost their head. Raises LanesGrew when a lane is
-    needed that is not held.
+    Where `held` is None it locks the runs' own lanes, which is enough as long as all are found and
+    none has a parent or children; or else it raises LanesGrew, as where a child has come since and
+    waits in a lane that is not held. A flagged run ends as cancelled and its result is dropped.
+    Live children end with their parent, leased ones are asked to stop; a live parent is woken. Only
+    a worker's own word (`by_worker`) leaves its epoch in history, so that its repeat finds the
+    outcome; any other end takes a new one. `go_on` is told which lanes lost their head.
     """
     wanted = {(ending.run_id, ending.epoch): ending for ending in endings}
     gone = _Gone()
@@ -127,8 +127,6 @@ async def end_locked(
         if held is None and len(found) < len(wanted):
             raise LanesGrew
         parents = gone.take(sorted(found, key=_ID), wanted, by_worker)
-        if held is None and (parents or gone.parents):
-            raise LanesGrew
         wanted = await _children(conn, parents, held or {})
         by_worker = False
     if not gone.runs:

@@ -1,8 +1,8 @@
 """Lanes: keys, ids, numbers, locks and heads. Decides the order in which everything locks.
 
 One order everywhere: task_due, enqueue_key, lane (a whole set at once, sorted), then runs by id.
-What inserts, deletes or changes the state of a run holds its lane first; only claim, recover and
-release keep the head and hold none: they pick rows with SKIP LOCKED, so they never wait.
+What inserts, deletes or changes the state of a run holds its lane first; only claim, settle,
+recover and release keep the head and hold none: they pick rows with SKIP LOCKED and never wait.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
