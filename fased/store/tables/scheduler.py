@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Identity,
     Integer,
     Interval,
     LargeBinary,
@@ -98,6 +99,17 @@ worker = Table(
     Column("expires_at", _AT, nullable=False),
     Column("heartbeat_at", _AT, nullable=False),
     Column("providers", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    schema=SCHEMA,
+)
+
+claim = Table(
+    "claim",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("worker", UUID, nullable=False),
+    Column("run_ids", ARRAY(BigInteger), nullable=False),
+    Column("claimed_at", _AT, nullable=False),
+    Column("first_deadline", _AT, nullable=False),
     schema=SCHEMA,
 )
 
