@@ -29,7 +29,6 @@ HISTORY_EVENTS = 100
 HISTORY_LINES = 10
 RECONNECT_PERIOD_S = 1.0
 RECONNECT_TRIES = 30
-STOP_PERIOD_S = 1.0
 # How long what was sent may still be answered after a file or pipe has ended.
 LAST_WAIT_S = 60.0
 
@@ -156,19 +155,12 @@ async def _converse(to: Connection, place: Place) -> None:
     try:
         done, _ = await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _stop({reading, watching})
+        for task in (reading, watching):
+            task.cancel()
+        await asyncio.gather(reading, watching, return_exceptions=True)
         screen.leave()
     for task in done:
         task.result()
-
-
-async def _stop(tasks: set["asyncio.Task[None]"]) -> None:
-    """Cancel tasks until they have ended: a stream may take one cancel for an end of its own."""
-    while running := {task for task in tasks if not task.done()}:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=STOP_PERIOD_S)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _read(conversation: _Conversation, screen: Screen) -> None:

@@ -320,3 +320,5 @@ def _take_terminal() -> None:
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # Tests in the background of a shell ignore it, and so would what they start.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
