@@ -48,6 +48,10 @@ _LEASED = """class, id, namespace, epoch, task_id, attempts, wake_seq, leased_at
   coalesce(body, (SELECT p.body FROM scheduler.run_payload p WHERE p.run_id = run.id)) AS body,
   resumed"""
 
+# A claim's row: its runs, the first of their deadlines, and whence both are known.
+_LIST = """INSERT INTO scheduler.claim (worker, run_ids, claimed_at, first_deadline)
+  SELECT $1, array_agg(id), public.fased_now(), {} HAVING count(*) > 0"""
+
 # MATERIALIZED keeps the LIMIT where it is. It begins at the first run found ready: before it lie
 # those that are leased, and the dead entries of those that are gone. A row that is locked stays at
 # its place, its ctid; changed in no column of an index, it stays on its page too.
@@ -64,9 +68,7 @@ WITH picked AS MATERIALIZED (
   WHERE EXISTS (
     SELECT 1 FROM scheduler.worker WHERE id = $1 AND expires_at > public.fased_now())
 ), listed AS (
-  INSERT INTO scheduler.claim (worker, run_ids, claimed_at, first_deadline)
-  SELECT $1, array_agg(id), public.fased_now(), public.fased_now() + min(time_left)
-  FROM picked HAVING count(*) > 0
+  {_LIST.format("public.fased_now() + min(time_left) FROM picked")}
 )
 UPDATE scheduler.run SET {_LEASE}
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM picked))
@@ -89,8 +91,7 @@ WITH handed AS (
       ORDER BY class, namespace, id LIMIT 1) IS NULL
   RETURNING {_LEASED}, lane_id
 ), listed AS (
-  INSERT INTO scheduler.claim (worker, run_ids, claimed_at, first_deadline)
-  SELECT $1, array_agg(id), public.fased_now(), min(deadline_at) FROM handed HAVING count(*) > 0
+  {_LIST.format("min(deadline_at) FROM handed")}
 )
 SELECT * FROM handed
 """

@@ -75,7 +75,7 @@ FROM (
   SELECT {rows.LIVE_STATE} AS state, run_at FROM scheduler.run
   WHERE namespace = $1 AND lane_id BETWEEN $2 AND $3 AND state IN (1, 2, 3)
   UNION ALL
-  SELECT {rows.LIVE_STATE} AS state, run_at FROM scheduler.run
+  SELECT state, run_at FROM scheduler.run
   WHERE namespace = $1 AND lane_id BETWEEN $2 AND $3 AND state = 0
   UNION ALL
   SELECT state, run_at FROM scheduler.run WHERE namespace = $1 AND state = 4

@@ -7,15 +7,14 @@ else each later claim would step over it for as long as it runs.
 
 from datetime import timedelta
 
+from fased.store.queue import rows
 from fased.store.queue.lanes import Connection
 
 # Keeps the head, so it holds no lane and waits for no row.
-_SETTLE = """
+_SETTLE = f"""
 WITH lasting AS MATERIALIZED (
   SELECT id FROM scheduler.run
-  WHERE id = ANY(ARRAY(
-      SELECT unnest(run_ids) FROM scheduler.claim
-      WHERE claimed_at < public.fased_now() - $1::interval))
+  WHERE {rows.LISTED.format("claimed_at < public.fased_now() - $1::interval")}
     AND state = 1 AND worker IS NOT NULL
   ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 )

@@ -9,7 +9,7 @@ from fased.core.errors import FailedPrecondition, NotFound
 from fased.core.names import Namespace, RunId
 from fased.core.queue import Completion
 from fased.core.runs import MAX_CRASHES, Outcome, RunResult
-from fased.store.queue import ends, lanes
+from fased.store.queue import ends, lanes, rows
 from fased.store.queue.ends import Announce
 from fased.store.queue.lanes import Connection
 
@@ -30,8 +30,7 @@ _WORKER_GONE = """NOT EXISTS (
     SELECT 1 FROM scheduler.worker w WHERE w.id = {}.worker AND w.expires_at > public.fased_now())
 """
 
-_ORPHANED = f"""id = ANY(ARRAY(
-    SELECT unnest(run_ids) FROM scheduler.claim WHERE {_WORKER_GONE.format("claim")}))
+_ORPHANED = f"""{rows.LISTED.format(_WORKER_GONE.format("claim"))}
   AND worker IS NOT NULL AND {_WORKER_GONE.format("run")}"""
 
 _MAKE_READY = """
@@ -56,10 +55,9 @@ WHERE {_ORPHANED} AND (cancel OR crashes >= {MAX_CRASHES})
 ORDER BY id LIMIT $1
 """
 
-_PAST_DEADLINE = """
+_PAST_DEADLINE = f"""
 SELECT id, epoch FROM scheduler.run
-WHERE id = ANY(ARRAY(
-    SELECT unnest(run_ids) FROM scheduler.claim WHERE first_deadline <= public.fased_now()))
+WHERE {rows.LISTED.format("first_deadline <= public.fased_now()")}
   AND worker IS NOT NULL AND deadline_at <= public.fased_now()
 ORDER BY deadline_at LIMIT $1
 """

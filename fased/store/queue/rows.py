@@ -24,6 +24,8 @@ RUN_CLASSES = {int(each): each for each in RunClass}
 OUTCOMES = {each.value: each for each in Outcome}
 # The state of a row: a claim leaves the column at ready, and so writes no index (leases.py).
 LIVE_STATE = f"CASE WHEN worker IS NULL THEN state ELSE {int(LiveState.LEASED)} END"
+# Of a run's row: whether a claim that is so lists it. An array reaches the runs by primary key.
+LISTED = "id = ANY(ARRAY(SELECT unnest(run_ids) FROM scheduler.claim WHERE {}))"
 # A larger body leaves the hot row for run_payload (performance §3, law 13).
 MAX_HOT_BODY_BYTES = 4096
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fased.core.names import RunId
 from fased.core.queue import Heartbeat, HeldRun
-from fased.store.queue import claim
+from fased.store.queue import claim, rows
 from fased.store.queue.lanes import Connection
 
 _REGISTER = """
@@ -22,11 +22,10 @@ WHERE id = $1 AND expires_at > '-infinity'
 RETURNING 1
 """
 
-_HELD = """
+_HELD = f"""
 SELECT id, epoch, cancel, leased_at < public.fased_now() - $2::interval AS is_old
 FROM scheduler.run
-WHERE id = ANY(ARRAY(SELECT unnest(run_ids) FROM scheduler.claim WHERE worker = $1))
-  AND worker = $1
+WHERE {rows.LISTED.format("worker = $1")} AND worker = $1
 """
 
 _PROVIDERS = """
