@@ -1,7 +1,6 @@
 """What goes into the queue: once for each key, in its lane's order, at its time (laws 1-4, 7)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,7 +17,6 @@ from tests.support.queues import (
     HOUR,
     NAMESPACE,
     announce,
-    connections,
     finish_run,
     held,
     item,
@@ -31,12 +29,6 @@ from tests.support.queues import (
 )
 
 WORKER = uuid4()
-
-
-@pytest.fixture
-async def conns(database_url: str) -> AsyncIterator[list[Any]]:
-    async with connections(database_url, 4) as opened:
-        yield opened
 
 
 async def test_time_is_the_databases_and_a_test_may_turn_it(conns: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """What a worker may write: by run and epoch; cancel, park and wake beside it (laws 5, 6, 8)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -18,7 +18,6 @@ from tests.support.queues import (
     HOUR,
     NAMESPACE,
     announce,
-    connections,
     events,
     finish_run,
     held,
@@ -32,12 +31,6 @@ from tests.support.queues import (
 )
 
 WORKER = uuid4()
-
-
-@pytest.fixture
-async def conns(database_url: str) -> AsyncIterator[list[Any]]:
-    async with connections(database_url, 3) as opened:
-        yield opened
 
 
 async def leased(conn: Any, lane: str = "a", parent: HeldRun | None = None) -> Any:

@@ -1,11 +1,8 @@
 """Going on: what waits behind a run goes to the worker that ended it, in the end's transaction."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
-
-import pytest
 
 from fased.core.queue import Completion, LeasedRun, WriteResult
 from fased.core.runs import LiveState, Outcome, RunClass, RunResult
@@ -14,7 +11,6 @@ from tests.support.queues import (
     LEASE,
     NAMESPACE,
     announce,
-    connections,
     finish_run,
     held,
     new_run,
@@ -26,12 +22,6 @@ from tests.support.queues import (
 
 WORKER, OTHER = uuid4(), uuid4()
 CLAIM_DEADLINE = timedelta(seconds=5)
-
-
-@pytest.fixture
-async def conns(database_url: str) -> AsyncIterator[list[Any]]:
-    async with connections(database_url, 2) as opened:
-        yield opened
 
 
 async def go_on(

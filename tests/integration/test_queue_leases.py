@@ -1,7 +1,6 @@
 """What a claim leaves behind: leases that last, claims that are over, and nothing in an index."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,6 @@ from tests.support.queues import (
     LEASE,
     NAMESPACE,
     announce,
-    connections,
     finish_run,
     held,
     item,
@@ -33,12 +31,6 @@ _COLUMN = "SELECT id, state FROM scheduler.run"
 _CLAIMS = "SELECT run_ids FROM scheduler.claim ORDER BY id"
 _WRITTEN = """SELECT pg_stat_get_xact_tuples_updated('scheduler.run'::regclass) AS rows,
   pg_stat_get_xact_tuples_hot_updated('scheduler.run'::regclass) AS without_index"""
-
-
-@pytest.fixture
-async def conns(database_url: str) -> AsyncIterator[list[Any]]:
-    async with connections(database_url, 3) as opened:
-        yield opened
 
 
 async def blocks(work: asyncio.Task[Any], conn: Any) -> bool:

@@ -2,22 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 from fased.core.runs import RunClass
-from tests.support.queues import connections, new_run, put, take
+from tests.support.queues import new_run, put, take
 
 WORKER = uuid4()
-
-
-@pytest.fixture
-async def conns(database_url: str) -> AsyncIterator[list[Any]]:
-    async with connections(database_url, 4) as opened:
-        yield opened
 
 
 async def fill(conn: Any, run_class: RunClass, count: int, namespace: str = "default") -> None:

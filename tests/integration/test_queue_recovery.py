@@ -1,7 +1,6 @@
 """Workers that are lost, late or draining, and runs past their deadline (laws 9, 12)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -25,7 +24,6 @@ from tests.support.queues import (
     LEASE,
     NAMESPACE,
     announce,
-    connections,
     finish_run,
     held,
     new_run,
@@ -38,12 +36,6 @@ from tests.support.queues import (
 
 MINUTE = timedelta(minutes=1)
 CLAIM_DEADLINE = timedelta(seconds=5)
-
-
-@pytest.fixture
-async def conns(database_url: str) -> AsyncIterator[list[Any]]:
-    async with connections(database_url, 3) as opened:
-        yield opened
 
 
 async def beat(conn: Any, worker: Any, *runs: Any) -> Any:
